@@ -1,1 +1,1 @@
-"""The ports (transport, disk, key-value map) beside their real implementations, and the settings."""
+"""The ports (transport, disk, key-value map), their real implementations, and the settings."""
