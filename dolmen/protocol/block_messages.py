@@ -1,0 +1,150 @@
+"""The heads of bulk exchanges with a datanode: `/blocks/...`, a small head and a streamed body each way.
+
+A head is one struct; bytes of blocks only ever travel in bodies. A reply head is one of the replies
+below or a `Refusal`. Writing the same segment twice changes nothing, and segments may arrive in any order.
+"""
+
+import msgspec
+
+from dolmen.protocol.errors import DolmenError, InvalidRequest, Refusal, to_error, to_refusal
+
+SEGMENT_LIMIT_BYTES = 16 * 1024 * 1024
+"""A larger segment would need a head with more checksums than an HTTP header should carry."""
+
+RANGES_LIMIT = 256
+"""Ranges in one read; a reader with more asks again."""
+
+HEAD_LIMIT_BYTES = 32 * 1024
+
+
+class Head(msgspec.Struct, frozen=True, array_like=True):
+    """Base of all request heads: the token is checked before anything else is believed."""
+
+    token: bytes
+    block_id: int
+    stamp: int
+
+
+class WriteSegment(Head, tag=1):
+    """→ SegmentStored. The body is `length_bytes` of the block from `offset_bytes`.
+
+    The offset is a multiple of the chunk size, and so is the length unless it is the block's end.
+    `checksums` are the packed chunk checksums; `position` is the receiver's place in the token's
+    pipeline; the receiver passes the segment on to position + 1, if there is one.
+    """
+
+    offset_bytes: int
+    length_bytes: int
+    checksums: bytes
+    position: int
+
+
+class FinalizeReplica(Head, tag=2):
+    """→ ReplicaFinalized. Make the replica immutable and durable, if it has this length and digest."""
+
+    length_bytes: int
+    digest: bytes
+
+
+class RestampReplica(Head, tag=3):
+    """→ ReplicaRestamped. Close the gate of `old_stamp`, truncate to `length_bytes`, go on as `stamp`.
+
+    `token` is a WRITE token for the new stamp. Also reopens a finalized replica of the old stamp.
+    """
+
+    old_stamp: int
+    length_bytes: int
+
+
+class CopyReplica(Head, tag=4):
+    """→ ReplicaFinalized or ReplicaRestamped. Copy `length_bytes` from a source the token names.
+
+    With `digest` the copy is finalized (a repair); without, it becomes a replica being written
+    under `stamp` (a replacement in a rebuilt pipeline, copying from survivors already restamped).
+    """
+
+    length_bytes: int
+    digest: bytes
+
+
+class ReadRanges(Head, tag=5):
+    """→ RangesFollow, body: the ranges' bytes one after the other, each within the replica."""
+
+    ranges: tuple[tuple[int, int], ...]  # (offset_bytes, length_bytes)
+
+
+class ReadChecksums(Head, tag=6):
+    """→ ChecksumsFollow, body: the packed checksums of all chunks."""
+
+
+BlockRequest = (
+    WriteSegment | FinalizeReplica | RestampReplica | CopyReplica | ReadRanges | ReadChecksums
+)
+
+
+class SegmentStored(msgspec.Struct, frozen=True, array_like=True, tag=101):
+    """Stored by all from the receiver on; or `failed_position` says who failed, and `reason` how."""
+
+    failed_position: int = -1
+    reason: str = ""
+
+
+class ReplicaFinalized(msgspec.Struct, frozen=True, array_like=True, tag=102):
+    """The replica is FINALIZED and durable."""
+
+
+class ReplicaRestamped(msgspec.Struct, frozen=True, array_like=True, tag=103):
+    """The replica is BEING_WRITTEN under the new stamp, exactly `length_bytes` long."""
+
+    length_bytes: int
+
+
+class RangesFollow(msgspec.Struct, frozen=True, array_like=True, tag=104):
+    """The body has `length_bytes` bytes."""
+
+    length_bytes: int
+
+
+class ChecksumsFollow(msgspec.Struct, frozen=True, array_like=True, tag=105):
+    """The body has the checksums of a replica of this length and digest."""
+
+    length_bytes: int
+    digest: bytes
+
+
+BlockReply = (
+    SegmentStored | ReplicaFinalized | ReplicaRestamped | RangesFollow | ChecksumsFollow | Refusal
+)
+
+_ENCODER = msgspec.msgpack.Encoder()
+_REQUEST_DECODER = msgspec.msgpack.Decoder(BlockRequest)
+_REPLY_DECODER: msgspec.msgpack.Decoder[BlockReply] = msgspec.msgpack.Decoder(BlockReply)
+
+
+def encode_head(head: BlockRequest | BlockReply) -> bytes:
+    """Return a head as it goes over the wire."""
+    return _ENCODER.encode(head)
+
+
+def decode_request(head: bytes) -> BlockRequest:
+    """Return the request in `head`; raise InvalidRequest if it is none."""
+    try:
+        return _REQUEST_DECODER.decode(head)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise InvalidRequest(f"malformed block request: {error}") from None
+
+
+def decode_block_reply(head: bytes) -> BlockReply:
+    """Return the reply in `head`, or raise the error that it carries."""
+    try:
+        reply = _REPLY_DECODER.decode(head)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise InvalidRequest(f"malformed block reply: {error}") from None
+    if isinstance(reply, Refusal):
+        raise to_error(reply)
+    return reply
+
+
+def refusal_of(error: DolmenError) -> bytes:
+    """Return the reply head that carries `error`."""
+    return _ENCODER.encode(to_refusal(error))

@@ -1,0 +1,381 @@
+"""What a client asks the namenode, and what it is answered.
+
+Paths are absolute namespace paths (`/a/b`). Times are milliseconds since the epoch. Requests marked
+"mutation" go with a call number above 0 and happen exactly once; the others change nothing that lasts.
+"""
+
+import enum
+
+import msgspec
+
+from dolmen.protocol.tokens import Target
+
+
+class Request(msgspec.Struct, frozen=True, array_like=True):
+    """Base of all requests, for their common encoding only."""
+
+
+class EntryKind(enum.IntEnum):
+    """What an inode is."""
+
+    DIRECTORY = 1
+    FILE = 2
+
+
+# ---------------------------------------------------------------- values
+
+
+class FileInfo(msgspec.Struct, frozen=True, array_like=True, tag=101):
+    """What is known of one file or directory. `path` is canonical and absolute."""
+
+    path: str
+    inode_id: int
+    kind: EntryKind
+    length_bytes: int
+    mode: int
+    owner: str
+    group: str
+    modified_ms: int
+    created_ms: int
+    replication: int = 0
+    block_size_bytes: int = 0
+    content_hash: bytes = b""  # xxh3-128 of the whole file, 16 bytes, empty if unknown
+    changed_txid: int = 0  # grows with every change: (inode_id, changed_txid) names a version
+
+
+class ReplicaLocation(msgspec.Struct, frozen=True, array_like=True):
+    """One replica a reader may ask, nearest first in its list."""
+
+    datanode_id: str
+    address: str
+    host: str
+    rack: str
+    stale: bool = False
+
+
+class LocatedBlock(msgspec.Struct, frozen=True, array_like=True):
+    """A complete block, its replicas, and a token to read it."""
+
+    block_id: int
+    stamp: int
+    offset_bytes: int  # of the block's first byte in the file
+    length_bytes: int
+    digest: bytes
+    replicas: tuple[ReplicaLocation, ...]
+    token: bytes
+
+
+class CommittedBlock(msgspec.Struct, frozen=True, array_like=True):
+    """A block the writer is done with: what every replica of it must be."""
+
+    block_id: int
+    stamp: int
+    length_bytes: int
+    digest: bytes
+
+
+# ---------------------------------------------------------------- reads
+
+
+class GetInfo(Request, tag=1):
+    """→ FileInfo. NoSuchPath, NotADirectory (a component of the path is a file)."""
+
+    path: str
+
+
+class ListDirectory(Request, tag=2):
+    """→ Listing: entries after the name `after`, in byte order, at most `limit` (≤ 1000)."""
+
+    path: str
+    after: str = ""
+    limit: int = 1000
+
+
+class WalkTree(Request, tag=3):
+    """→ Listing of everything below `path`, depth first, names in byte order, parents before children.
+
+    `after` is the path (relative to `path`, no leading slash) of the last entry already seen.
+    `max_depth` 1 means children only; 0 means no limit. A file has nothing below it.
+    """
+
+    path: str
+    after: str = ""
+    limit: int = 1000
+    max_depth: int = 0
+
+
+class OpenFile(Request, tag=4):
+    """→ OpenedFile: attributes and the first page of blocks."""
+
+    path: str
+    host: str = ""  # the reader's host label, so that the nearest replica comes first
+
+
+class LocateBlocks(Request, tag=5):
+    """→ LocatedBlocks of an inode that was open: fresh tokens and replicas, also of a deleted file.
+
+    StaleHandle once the file's grace period after deletion or replacement is over.
+    """
+
+    inode_id: int
+    first_index: int = 0
+    host: str = ""
+
+
+class GetReport(Request, tag=6):
+    """→ ClusterReport. Answered in safe mode too."""
+
+
+class RenewLeases(Request, tag=7):
+    """→ LeasesRenewed. Keeps unpublished files of this client alive; lists those that ended."""
+
+    inode_ids: tuple[int, ...]
+
+
+class ReportCorruptReplica(Request, tag=8):
+    """→ Done. A hint: the datanode re-reads the replica itself and only its own finding counts."""
+
+    block_id: int
+    stamp: int
+    datanode_id: str
+
+
+# ---------------------------------------------------------------- mutations
+
+
+class MakeDirectory(Request, tag=20):
+    """→ FileInfo. `parents` makes missing parents; an existing directory is fine with `exist_ok`."""
+
+    path: str
+    mode: int = 0o755
+    parents: bool = False
+    exist_ok: bool = False
+
+
+class CreateFile(Request, tag=21):
+    """→ CreatedFile: a new inode in no directory, on which the caller holds the lease.
+
+    `path` is where it is meant to go: it is refused now if that could not be published now (a
+    directory, below a file, too long, or existing and `exclusive`). 0 asks for the cluster's value.
+    """
+
+    path: str
+    replication: int = 0
+    block_size_bytes: int = 0
+    mode: int = 0o644
+    exclusive: bool = False
+
+
+class AllocateBlock(Request, tag=22):
+    """→ AllocatedBlock number `index` of the file; commits block `index - 1` as `previous` says.
+
+    TooFewDatanodes when fewer than min(min_replicas, replication, registered datanodes) can take it.
+    """
+
+    inode_id: int
+    index: int
+    previous: CommittedBlock | None = None
+    excluded: tuple[str, ...] = ()  # ids of datanodes that just failed this writer
+    host: str = ""
+
+
+class RebuildPipeline(Request, tag=23):
+    """→ AllocatedBlock: a new generation stamp is issued, with survivors and replacements as targets.
+
+    The block keeps its recorded stamp until `UpdatePipeline`. Replacements copy from `survivors`.
+    """
+
+    inode_id: int
+    block_id: int
+    stamp: int
+    survivors: tuple[str, ...]  # datanode ids, in pipeline order
+    excluded: tuple[str, ...] = ()
+    host: str = ""
+
+
+class UpdatePipeline(Request, tag=24):
+    """→ Done. The issued `stamp` becomes the block's; `members` hold `length_bytes` under it."""
+
+    inode_id: int
+    block_id: int
+    stamp: int
+    length_bytes: int
+    members: tuple[str, ...]
+
+
+class PublishFile(Request, tag=25):
+    """→ FileInfo. Puts the file at `path` whole, making parents, replacing a file in one step.
+
+    Waits inside the namenode until every block is complete; TooFewDatanodes if that takes too long.
+    """
+
+    inode_id: int
+    path: str
+    last: CommittedBlock | None
+    content_hash: bytes
+    exclusive: bool = False
+    modified_ms: int = 0  # 0: now
+
+
+class AbandonFile(Request, tag=26):
+    """→ Done. Drops an unpublished file and its blocks."""
+
+    inode_id: int
+
+
+class Rename(Request, tag=27):
+    """→ Done. As POSIX rename; with `replace=False` an existing target is PathExists."""
+
+    source: str
+    target: str
+    replace: bool = True
+
+
+class Delete(Request, tag=28):
+    """→ Done. A non-empty directory needs `recursive`; the root is refused."""
+
+    path: str
+    recursive: bool = False
+
+
+class SetAttributes(Request, tag=29):
+    """→ FileInfo. Changes what is not None."""
+
+    path: str
+    replication: int | None = None
+    mode: int | None = None
+    owner: str | None = None
+    group: str | None = None
+    modified_ms: int | None = None
+
+
+ReadRequest = (
+    GetInfo
+    | ListDirectory
+    | WalkTree
+    | OpenFile
+    | LocateBlocks
+    | GetReport
+    | RenewLeases
+    | ReportCorruptReplica
+)
+Mutation = (
+    MakeDirectory
+    | CreateFile
+    | AllocateBlock
+    | RebuildPipeline
+    | UpdatePipeline
+    | PublishFile
+    | AbandonFile
+    | Rename
+    | Delete
+    | SetAttributes
+)
+ClientRequest = ReadRequest | Mutation
+
+
+# ---------------------------------------------------------------- replies
+
+
+class Done(msgspec.Struct, frozen=True, array_like=True, tag=100):
+    """It is done; there is nothing more to say."""
+
+
+class Listing(msgspec.Struct, frozen=True, array_like=True, tag=102):
+    """A page of entries; `more` says that the next page is not empty."""
+
+    entries: tuple[FileInfo, ...]
+    more: bool
+
+
+class OpenedFile(msgspec.Struct, frozen=True, array_like=True, tag=103):
+    """A file as it was at one moment; `more` says that blocks follow after those given."""
+
+    info: FileInfo
+    blocks: tuple[LocatedBlock, ...]
+    more: bool
+
+
+class LocatedBlocks(msgspec.Struct, frozen=True, array_like=True, tag=104):
+    """A page of a file's blocks."""
+
+    blocks: tuple[LocatedBlock, ...]
+    more: bool
+
+
+class CreatedFile(msgspec.Struct, frozen=True, array_like=True, tag=105):
+    """The new inode, with the values that were chosen."""
+
+    inode_id: int
+    replication: int
+    block_size_bytes: int
+
+
+class AllocatedBlock(msgspec.Struct, frozen=True, array_like=True, tag=106):
+    """A block to write: pipeline in order, and the WRITE token that covers it.
+
+    After RebuildPipeline `fresh` names the targets that must first copy the prefix, with
+    `copy_token` (COPY, whose targets are the survivors).
+    """
+
+    block_id: int
+    stamp: int
+    targets: tuple[Target, ...]
+    token: bytes
+    fresh: tuple[str, ...] = ()
+    copy_token: bytes = b""
+
+
+class LeasesRenewed(msgspec.Struct, frozen=True, array_like=True, tag=107):
+    """The inodes whose lease the caller no longer holds."""
+
+    ended: tuple[int, ...]
+
+
+class DatanodeReport(msgspec.Struct, frozen=True, array_like=True):
+    """One datanode as `dolmen report` shows it."""
+
+    id: str
+    address: str
+    host: str
+    rack: str
+    state: str  # LIVE, STALE, DEAD
+    admin_state: str  # IN_SERVICE, DECOMMISSIONING, DECOMMISSIONED, MAINTENANCE
+    capacity_bytes: int
+    used_bytes: int
+    blocks: int
+    last_heartbeat_s: float | None
+
+
+class ClusterReport(msgspec.Struct, frozen=True, array_like=True, tag=108):
+    """The cluster as `dolmen report` shows it."""
+
+    version: str
+    safe_mode: bool
+    live_datanodes: int
+    stale_datanodes: int
+    dead_datanodes: int
+    files: int
+    blocks: int
+    capacity_bytes: int
+    used_bytes: int
+    under_replicated_blocks: int
+    over_replicated_blocks: int
+    mis_replicated_blocks: int
+    missing_blocks: int
+    corrupt_replicas: int
+    pending_transfers: int
+    datanodes: tuple[DatanodeReport, ...]
+
+
+ClientReply = (
+    Done
+    | FileInfo
+    | Listing
+    | OpenedFile
+    | LocatedBlocks
+    | CreatedFile
+    | AllocatedBlock
+    | LeasesRenewed
+    | ClusterReport
+)

@@ -1,0 +1,107 @@
+"""Keys, proofs and block tokens: who may come in, checked without asking anybody.
+
+One cluster secret keys everything, through one derived key per purpose (rule 31), so that a proof made
+for one purpose can never serve another. A block token says what its bearer may do with one block; it is
+signed by the namenode (keyed BLAKE2b) and checked by the datanode alone. Without TLS a token is a bearer
+secret in the clear, as everything else on the wire is.
+"""
+
+import enum
+import hmac
+from hashlib import blake2b
+
+import msgspec
+
+from dolmen.protocol.errors import AccessDenied
+
+MAC_BYTES = 32
+NONCE_BYTES = 16
+_PURPOSE_MEMBER = b"dolmen member"
+_PURPOSE_BLOCK = b"dolmen block"
+SECRET_BYTES = 32
+SECRET_LIMIT_BYTES = 4096
+
+
+class Access(enum.IntEnum):
+    """What the bearer of a block token may do."""
+
+    READ = 1
+    """Read the finalized replica, and its checksums."""
+    WRITE = 2
+    """Write segments under the token's stamp, restamp to it, finalize."""
+    COPY = 3
+    """Have the datanode copy the replica from a source named in the token."""
+
+
+class Target(msgspec.Struct, frozen=True, array_like=True):
+    """One datanode of a pipeline: its identity and where it listens."""
+
+    datanode_id: str
+    address: str
+
+
+class BlockToken(msgspec.Struct, frozen=True, array_like=True):
+    """What is signed. For WRITE `targets` is the pipeline in order; for COPY the allowed sources."""
+
+    block_id: int
+    stamp: int
+    access: Access
+    user: str
+    expires_ms: int
+    length_limit_bytes: int
+    targets: tuple[Target, ...] = ()
+    key_id: int = 0
+
+
+class ClusterKeys:
+    """The keys derived from one cluster secret."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._member = _derive(secret, _PURPOSE_MEMBER)
+        self._secret = secret
+
+    def prove_membership(self, role: str, own_nonce: bytes, peer_nonce: bytes) -> bytes:
+        """Return the proof that the holder of `role` knows the secret, for these two nonces."""
+        text = b"\0".join((role.encode(), own_nonce.hex().encode(), peer_nonce.hex().encode()))
+        return blake2b(text, key=self._member, digest_size=MAC_BYTES).digest()
+
+    def check_membership(
+        self, role: str, peer_nonce: bytes, own_nonce: bytes, proof: bytes
+    ) -> None:
+        """Raise AccessDenied unless `proof` is the peer's for `role` and these two nonces."""
+        expected = self.prove_membership(role, peer_nonce, own_nonce)
+        if not hmac.compare_digest(expected, proof):
+            raise AccessDenied(f"the {role} does not know this cluster's secret")
+
+    def sign(self, token: BlockToken) -> bytes:
+        """Return `token` as it is handed out: its MAC, then its encoding."""
+        payload = _ENCODER.encode(token)
+        return self._mac(token.key_id, payload) + payload
+
+    def open_token(self, signed: bytes, now_ms: int) -> BlockToken:
+        """Return the token in `signed`, or raise AccessDenied: forged, damaged or expired."""
+        mac, payload = signed[:MAC_BYTES], signed[MAC_BYTES:]
+        try:
+            token = _DECODER.decode(payload)
+        except (msgspec.DecodeError, msgspec.ValidationError):
+            raise AccessDenied("this is not a block token") from None
+        if not hmac.compare_digest(self._mac(token.key_id, payload), mac):
+            raise AccessDenied("the block token was not signed with this cluster's secret")
+        if now_ms > token.expires_ms:
+            raise AccessDenied(
+                f"the block token expired {now_ms - token.expires_ms} ms ago; ask for a new one"
+            )
+        return token
+
+    def _mac(self, key_id: int, payload: bytes) -> bytes:
+        key = _derive(self._secret, _PURPOSE_BLOCK + key_id.to_bytes(8, "big"))
+        return blake2b(payload, key=key, digest_size=MAC_BYTES).digest()
+
+
+def _derive(secret: bytes, purpose: bytes) -> bytes:
+    master = blake2b(secret, digest_size=64).digest()  # any length in, one length out
+    return blake2b(purpose, key=master, digest_size=32).digest()
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(BlockToken)

@@ -1,0 +1,137 @@
+"""The port to the network: control connections and bulk exchanges.
+
+A *control connection* carries calls, many in flight, each one bytes message in and one out. A *bulk
+exchange* is one head and one streamed body in each direction; the peer may answer before the end of the
+request's body, fall silent, or break off. The real implementation is `http_transport` (one WebSocket on
+`/rpc`; HTTP bodies under `/blocks`), the simulated one `dolmen.simulation.sim_transport`; one contract
+suite runs against both. Whatever goes wrong on the way is `PeerLost`, with the peer's address in its
+message; a port that is taken, or an address that is not ours, is `StartRefused`.
+
+No call waits for ever: each has a deadline, and bodies have a progress deadline (no byte accepted or
+received for so long), because a peer that is stopped keeps its connections open.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from dolmen.protocol.checksums import Buffer
+
+PIECE_BYTES = 1024 * 1024
+"""Bodies travel in pieces of at most this size; it bounds what one stream holds in memory."""
+
+
+@dataclass(frozen=True)
+class Body:
+    """Bytes to send: their exact number, and the pieces, each of at most PIECE_BYTES (advice)."""
+
+    length_bytes: int
+    pieces: AsyncIterator[Buffer]
+
+
+class IncomingBody(Protocol):
+    """Bytes that arrive. Reading is what makes the sender go on (backpressure)."""
+
+    length_bytes: int
+
+    async def read_into(self, buffer: memoryview) -> None:
+        """Fill `buffer` whole with the next bytes; PeerLost if the body ends or stalls before."""
+
+    async def skip(self) -> None:
+        """Read and drop the rest, within the body's progress deadline."""
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """A bulk exchange as the server sees it."""
+
+    head: bytes
+    body: IncomingBody
+    peer_host: str
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """What the server answers to it; `ok` is False for a refusal."""
+
+    head: bytes
+    body: Body | None = None
+    ok: bool = True
+
+
+class Session(Protocol):
+    """The server's side of one control connection."""
+
+    async def answer(self, payload: bytes) -> bytes:
+        """Return the reply to one call. Calls of one connection run concurrently."""
+
+    def closed(self) -> None:
+        """The connection is gone; calls still running have been cancelled. Called once."""
+
+
+class Service(Protocol):
+    """What listens on an address."""
+
+    def open_session(self, peer_host: str) -> Session:
+        """A control connection has been opened from `peer_host`."""
+
+    async def exchange(self, incoming: Incoming) -> Outgoing:
+        """Answer one bulk exchange. Cancelled when the peer is gone."""
+
+
+class Listener(Protocol):
+    """A service that listens."""
+
+    address: str
+
+    async def close(self) -> None:
+        """Stop listening, let running exchanges end for a moment, close all connections."""
+
+    def abort(self) -> None:
+        """Stop at once: reset every connection, cancel every call; as if the process were killed."""
+
+
+class Connection(Protocol):
+    """The client's side of one control connection."""
+
+    async def call(self, payload: bytes, timeout_s: float) -> bytes:
+        """Send one call and return its reply. PeerLost: broken, or no reply within `timeout_s`.
+
+        A call given up locally does not disturb the others on the connection.
+        """
+
+    async def wait_closed(self) -> None:
+        """Return when the connection is gone."""
+
+    async def close(self) -> None:
+        """Close it; calls in flight end with PeerLost."""
+
+
+class Answered(Protocol):
+    """The reply to a bulk exchange, while its body is read."""
+
+    head: bytes
+    body: IncomingBody
+
+
+class Transport(Protocol):
+    """How a process talks: one per process (or per simulated process)."""
+
+    async def listen(self, service: Service, host: str, port: int) -> Listener:
+        """Listen; port 0 takes any free one. StartRefused if the port is taken."""
+
+    async def connect(self, address: str, timeout_s: float) -> Connection:
+        """Open a control connection. PeerLost if nobody answers within `timeout_s`."""
+
+    def exchange(
+        self, address: str, head: bytes, body: Body | None = None, *, stall_s: float = 30.0
+    ) -> AbstractAsyncContextManager[Answered]:
+        """Start a bulk exchange; entered when the reply's head has arrived.
+
+        `stall_s` is the progress deadline of both bodies and of the wait for the reply after the
+        request's body was sent. An early reply ends the sending. Connections are pooled per address.
+        """
+
+    async def close(self) -> None:
+        """Close pooled connections."""
