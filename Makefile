@@ -1,0 +1,35 @@
+# Every target sets up what it needs, on a Debian machine with Python 3.11 to 3.13, make and root;
+# without root it works where no Debian package is missing. PYTHON=... chooses the interpreter.
+
+SHELL := /bin/bash
+PYTHON ?=
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: setup demo test check format clean
+
+setup: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml $(wildcard requirements/*.txt) scripts/setup.sh
+	@PYTHON="$(PYTHON)" scripts/setup.sh
+	@touch $@
+
+demo: setup
+	@$(BIN)/python scripts/demo.py
+
+test: setup
+	@$(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist dolmen.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
