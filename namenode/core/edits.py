@@ -1,0 +1,211 @@
+"""The durable changes of the namespace: past tense, complete, and refused by nobody.
+
+An edit carries every id and time that the decision drew, so that replay is exact. `apply` (in
+`apply.py`) is the only code that changes durable tables. The edits of one outcome are one `EditGroup`,
+applied wholly or not at all; the log stores groups in batches.
+"""
+
+import msgspec
+
+
+class Edit(msgspec.Struct, frozen=True, array_like=True):
+    """Base of all edits, for their common encoding only."""
+
+
+class ClusterFormatted(Edit, tag=1):
+    """The first edit of every log."""
+
+    cluster_id: str
+    namespace_id: int
+    time_ms: int
+
+
+class EpochRaised(Edit, tag=2):
+    """A namenode became active (rule 23)."""
+
+    epoch: int
+    time_ms: int
+
+
+class DirectoryMade(Edit, tag=3):
+    inode_id: int
+    parent_id: int
+    name: str
+    mode: int
+    owner: str
+    group: str
+    time_ms: int
+
+
+class FileCreated(Edit, tag=4):
+    """An unpublished inode with a lease."""
+
+    inode_id: int
+    client_id: bytes
+    path: str
+    mode: int
+    owner: str
+    group: str
+    replication: int
+    block_size_bytes: int
+    time_ms: int
+
+
+class BlockAllocated(Edit, tag=5):
+    inode_id: int
+    index: int
+    block_id: int
+    stamp: int
+    expected: tuple[str, ...]
+
+
+class BlockCommitted(Edit, tag=6):
+    block_id: int
+    length_bytes: int
+    digest: bytes
+
+
+class StampIssued(Edit, tag=7):
+    """A stamp was handed out; the block keeps its own until the pipeline is updated (rule 14)."""
+
+    block_id: int
+    stamp: int
+
+
+class PipelineUpdated(Edit, tag=8):
+    block_id: int
+    stamp: int
+    expected: tuple[str, ...]
+
+
+class FilePublished(Edit, tag=9):
+    """The file stands at (parent, name); what stood there is doomed, due at `replaced_due_ms`."""
+
+    inode_id: int
+    parent_id: int
+    name: str
+    length_bytes: int
+    content_hash: bytes
+    modified_ms: int
+    time_ms: int
+    replaced_due_ms: int
+
+
+class FileDropped(Edit, tag=10):
+    """An unpublished file was abandoned, or its lease ended: doomed, due at `due_ms`."""
+
+    inode_id: int
+    due_ms: int
+
+
+class EntryRenamed(Edit, tag=11):
+    """An entry moved; what stood at the target (a file, an empty directory) is doomed."""
+
+    inode_id: int
+    parent_id: int
+    name: str
+    time_ms: int
+    replaced_due_ms: int
+
+
+class EntryDeleted(Edit, tag=12):
+    """A file is doomed; a directory is detached whole and taken apart by `TreeDismantled`."""
+
+    inode_id: int
+    time_ms: int
+    due_ms: int
+
+
+class TreeDismantled(Edit, tag=13):
+    """At most `limit` entries of a detached directory: files are doomed, directories detached."""
+
+    inode_id: int
+    limit: int
+
+
+class BlocksReclaimed(Edit, tag=14):
+    """At most `limit` blocks of a doomed file are gone, the last ones first; then its inode."""
+
+    inode_id: int
+    limit: int
+
+
+class DoomPostponed(Edit, tag=15):
+    """A reader still renews: the doomed file's due time moves (rule 22)."""
+
+    inode_id: int
+    due_ms: int
+
+
+class AttributesSet(Edit, tag=16):
+    inode_id: int
+    time_ms: int
+    replication: int | None = None
+    mode: int | None = None
+    owner: str | None = None
+    group: str | None = None
+    modified_ms: int | None = None
+
+
+class DatanodeRegistered(Edit, tag=17):
+    """A datanode is new, or came back at another address, host or rack."""
+
+    datanode_id: str
+    number: int
+    address: str
+    host: str
+    rack: str
+
+
+class StorageRegistered(Edit, tag=18):
+    storage_id: str
+    number: int
+    datanode_id: str
+
+
+class CallAnswered(Edit, tag=19):
+    """The reply to the call that made this group's edits; forgets at most a few old replies."""
+
+    client_id: bytes
+    number: int
+    time_ms: int
+    reply: bytes
+
+
+AnyEdit = (
+    ClusterFormatted
+    | EpochRaised
+    | DirectoryMade
+    | FileCreated
+    | BlockAllocated
+    | BlockCommitted
+    | StampIssued
+    | PipelineUpdated
+    | FilePublished
+    | FileDropped
+    | EntryRenamed
+    | EntryDeleted
+    | TreeDismantled
+    | BlocksReclaimed
+    | DoomPostponed
+    | AttributesSet
+    | DatanodeRegistered
+    | StorageRegistered
+    | CallAnswered
+)
+
+EDIT_LIMIT_BYTES = 64 * 1024
+RECORDS_PER_EDIT_LIMIT = 1000
+
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(tuple[AnyEdit, ...])
+
+
+def encode_group(edits: tuple[AnyEdit, ...]) -> bytes:
+    """Return one group of edits, as the log stores it."""
+    return _ENCODER.encode(edits)
+
+
+def decode_group(payload: bytes) -> tuple[AnyEdit, ...]:
+    """Return the group in `payload`; msgspec's errors mean an unknown edit or damage."""
+    return _DECODER.decode(payload)

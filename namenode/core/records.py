@@ -1,0 +1,197 @@
+"""The records of the namespace, each a versioned, checksummed value of one table (rule 9).
+
+A value is: format version (1 byte), msgpack array, xxh32 of both (4 bytes). Fields are only added at the
+end, with defaults, so that older records stay readable. A value that fails its checksum raises
+DataDamaged: the namenode then stops and rebuilds its tables from checkpoint and log.
+"""
+
+import enum
+from typing import Generic, TypeVar
+
+import msgspec
+import xxhash
+
+from dolmen.protocol.client_messages import EntryKind
+from dolmen.protocol.errors import DataDamaged, UnsupportedVersion
+
+RECORD_FORMAT = 1
+_CHECK_BYTES = 4
+
+
+class BlockState(enum.IntEnum):
+    """UNDER_CONSTRUCTION until the writer is done with it, then COMMITTED.
+
+    COMPLETE (enough replicas are finalized) is not recorded: a block of a published file is complete,
+    and that of an open file is asked of the block map when the file is published.
+    """
+
+    UNDER_CONSTRUCTION = 1
+    COMMITTED = 2
+    UNDER_RECOVERY = 3
+
+
+class AdminState(enum.IntEnum):
+    """Whether a datanode is wanted or leaving."""
+
+    IN_SERVICE = 1
+    DECOMMISSIONING = 2
+    DECOMMISSIONED = 3
+    MAINTENANCE = 4
+
+
+class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Base of all records, for their common encoding only."""
+
+
+class Entry(Record):
+    """One name in a directory."""
+
+    inode_id: int
+    created_txid: int
+
+
+class Inode(Record):
+    """A file or directory. An unpublished or doomed file is in no directory (parent id 0)."""
+
+    inode_id: int
+    parent_id: int
+    name: str
+    kind: EntryKind
+    mode: int
+    owner: str
+    group: str
+    created_ms: int
+    modified_ms: int
+    created_txid: int
+    changed_txid: int
+    entry_count: int = 0  # of a directory
+    length_bytes: int = 0  # of a published file
+    block_count: int = 0
+    replication: int = 0
+    block_size_bytes: int = 0
+    content_hash: bytes = b""
+    published: bool = False
+    doomed_due_ms: int = 0  # > 0: deleted or replaced
+    storage_policy: int = 0
+    coding_policy: int = 0
+    flags: int = 0
+    extras: dict[int, bytes] = {}
+
+
+class Block(Record):
+    """One block of one file. `expected` are the storages or datanodes its pipeline was given."""
+
+    block_id: int
+    inode_id: int
+    index: int
+    stamp: int
+    length_bytes: int
+    digest: bytes
+    state: BlockState
+    issued_stamp: int = 0  # a stamp that was only issued, while a pipeline is rebuilt (rule 14)
+    floor_bytes: int = 0
+    expected: tuple[str, ...] = ()  # datanode ids
+
+
+class Lease(Record):
+    """The right to write an unpublished file."""
+
+    inode_id: int
+    client_id: bytes
+    path: str  # where the writer means to publish it; for people only
+
+
+class Answered(Record):
+    """The reply to a mutation, for its repetitions."""
+
+    time_ms: int
+    reply: bytes
+
+
+class Datanode(Record):
+    """A datanode that registered once; its address is the last one."""
+
+    datanode_id: str
+    number: int
+    address: str
+    host: str
+    rack: str
+    admin_state: AdminState = AdminState.IN_SERVICE
+
+
+class Storage(Record):
+    """A volume of a datanode."""
+
+    storage_id: str
+    number: int
+    datanode_id: str
+
+
+class Replica(Record):
+    """A reported replica (soft)."""
+
+    stamp: int
+    length_bytes: int
+    state: int  # dolmen.protocol.datanode_messages.ReplicaState
+    digest: bytes = b""
+
+
+class Meta(Record):
+    """All counters of the namespace in one record, under the key b"meta"."""
+
+    cluster_id: str
+    namespace_id: int
+    created_ms: int
+    epoch: int
+    applied_txid: int
+    applied_digest: bytes
+    next_inode_id: int
+    next_block_number: int
+    next_stamp: int
+    next_datanode_number: int
+    next_storage_number: int
+    files: int
+    directories: int
+    blocks: int  # of published files
+
+
+R = TypeVar("R", bound=Record)
+
+
+class Codec(Generic[R]):
+    """Encodes and decodes the records of one type."""
+
+    def __init__(self, record_type: type[R]) -> None:
+        self._name = record_type.__name__
+        self._decoder = msgspec.msgpack.Decoder(record_type)
+
+    def encode(self, record: R) -> bytes:
+        """Return the value to store."""
+        payload = bytes((RECORD_FORMAT,)) + _ENCODER.encode(record)
+        return payload + xxhash.xxh32_digest(payload)
+
+    def decode(self, value: bytes) -> R:
+        """Return the record in `value`. DataDamaged, UnsupportedVersion."""
+        payload = value[:-_CHECK_BYTES]
+        if xxhash.xxh32_digest(payload) != value[-_CHECK_BYTES:]:
+            raise DataDamaged(f"a record of the namespace ({self._name}) fails its checksum")
+        if payload[0] > RECORD_FORMAT:
+            raise UnsupportedVersion(
+                f"a record of the namespace has format {payload[0]}; "
+                f"this software knows {RECORD_FORMAT}: start a newer one"
+            )
+        return self._decoder.decode(payload[1:])
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+
+ENTRY = Codec(Entry)
+INODE = Codec(Inode)
+BLOCK = Codec(Block)
+LEASE = Codec(Lease)
+ANSWERED_REPLY = Codec(Answered)
+DATANODE = Codec(Datanode)
+STORAGE = Codec(Storage)
+REPLICA = Codec(Replica)
+META_RECORD = Codec(Meta)
+META_KEY = b"meta"
