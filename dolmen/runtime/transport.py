@@ -11,7 +11,7 @@ No call waits for ever: each has a deadline, and bodies have a progress deadline
 received for so long), because a peer that is stopped keeps its connections open.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -24,10 +24,31 @@ PIECE_BYTES = 1024 * 1024
 
 @dataclass(frozen=True)
 class Body:
-    """Bytes to send: their exact number, and the pieces, each of at most PIECE_BYTES (advice)."""
+    """Bytes to send: their exact number, and the pieces, each of at most PIECE_BYTES (advice).
+
+    A piece may be overwritten once the next one is asked for. Pieces that can be iterated again (an
+    iterable that is not its own iterator, see `body_of`) let a request that failed on a pooled
+    connection before any answer be repeated once on a new one, before the peer is blamed (rule 20).
+    """
 
     length_bytes: int
-    pieces: AsyncIterator[Buffer]
+    pieces: AsyncIterable[Buffer]
+
+
+class RepeatablePieces:
+    """Pieces that stay in memory, so that they can be sent again."""
+
+    def __init__(self, pieces: Sequence[Buffer]) -> None:
+        self._pieces = pieces
+
+    async def __aiter__(self) -> AsyncIterator[Buffer]:
+        for piece in self._pieces:
+            yield piece
+
+
+def body_of(*pieces: Buffer) -> Body:
+    """Return a body of bytes that are in memory; they must stay as they are until it is sent."""
+    return Body(sum(len(piece) for piece in pieces), RepeatablePieces(pieces))
 
 
 class IncomingBody(Protocol):
@@ -108,7 +129,8 @@ class Connection(Protocol):
         """Close it; calls in flight end with PeerLost."""
 
 
-class Answered(Protocol):
+@dataclass(frozen=True)
+class Answered:
     """The reply to a bulk exchange, while its body is read."""
 
     head: bytes
@@ -134,4 +156,7 @@ class Transport(Protocol):
         """
 
     async def close(self) -> None:
-        """Close pooled connections."""
+        """Close connections, those in use and those pooled; listeners close by themselves."""
+
+    def abort(self) -> None:
+        """Reset every connection and listener at once; as if the process were killed."""

@@ -1,0 +1,268 @@
+"""Disks by way of `os`, on a few threads.
+
+Reading what the page cache holds costs less than going to a thread for it, so small reads are first
+tried in place with RWF_NOWAIT, which returns what is in memory and never waits for the device; the
+rest is read by a thread. Everything else always runs on a thread.
+
+An operation that has begun runs to its end, also if its caller is cancelled meanwhile. A file's
+descriptor is therefore closed by the last operation that uses it, never under it: the number could
+belong to another file by then.
+"""
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from dolmen.protocol.checksums import Buffer
+from dolmen.protocol.errors import StartRefused
+
+T = TypeVar("T")
+
+THREADS = 4
+"""Per volume: enough to keep a disk's queue from running dry, few enough for a slow disk to starve
+nobody else."""
+
+INLINE_READ_BYTES = 1024 * 1024
+"""A read in place copies at memory speed: this much holds up the loop for a tenth of a millisecond.
+"""
+
+LOCK_NAME = "lock"
+TEMPORARY_SUFFIX = ".new"
+
+_NOT_IN_MEMORY = (errno.EAGAIN, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+
+
+class ThreadDisk:
+    """One file system, or one volume's share of its threads."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="disk")
+
+    async def open(self, path: str, *, create: bool = False, writable: bool = True) -> "ThreadFile":
+        flags = os.O_CLOEXEC | (os.O_RDWR if writable else os.O_RDONLY)
+        if create:
+            flags |= os.O_CREAT
+        descriptor = asyncio.wrap_future(self._threads.submit(os.open, path, flags, 0o644))
+        try:
+            return ThreadFile(await asyncio.shield(descriptor), self)
+        except asyncio.CancelledError:
+            descriptor.add_done_callback(_close_unwanted)
+            raise
+
+    async def read_file(self, path: str) -> bytes:
+        return await self.run(lambda: _read_file(path))
+
+    async def write_file(self, path: str, data: bytes) -> None:
+        await self.run(lambda: _write_file(path, data))
+
+    async def rename(self, source: str, target: str) -> None:
+        await self.run(lambda: os.replace(source, target))
+
+    async def remove(self, path: str) -> None:
+        await self.run(lambda: os.unlink(path))
+
+    async def remove_tree(self, path: str) -> None:
+        await self.run(lambda: _remove_tree(path))
+
+    async def make_directories(self, path: str) -> None:
+        await self.run(lambda: _make_directories(path))
+
+    async def sync_directory(self, path: str) -> None:
+        await self.run(lambda: _sync_directory(path))
+
+    async def list_directory(self, path: str) -> list[str]:
+        return await self.run(lambda: sorted(os.listdir(path)))
+
+    async def is_directory(self, path: str) -> bool:
+        return await self.run(lambda: os.path.isdir(path))
+
+    async def exists(self, path: str) -> bool:
+        return await self.run(lambda: os.path.lexists(path))
+
+    async def space(self, path: str) -> tuple[int, int]:
+        return await self.run(lambda: _space(path))
+
+    def lock_directory(self, path: str) -> "FileLock":
+        return FileLock(path)
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=True)
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Run `work` on a thread of this disk. Cancelling the caller does not stop it."""
+        return await asyncio.wrap_future(self._threads.submit(work))
+
+
+class ThreadFile:
+    """An open file: its descriptor, and how many operations are using it."""
+
+    def __init__(self, descriptor: int, disk: ThreadDisk) -> None:
+        self._descriptor = descriptor
+        self._disk = disk
+        self._users = 0
+        self._closing = False
+
+    async def read_into(self, offset: int, buffer: memoryview) -> int:
+        self._check_open()
+        done = self._read_in_place(offset, buffer) if len(buffer) <= INLINE_READ_BYTES else 0
+        if done == len(buffer):
+            return done
+        rest = buffer[done:]
+        return done + await self._run(lambda fd: _read_fully(fd, offset + done, rest))
+
+    async def write_at(self, offset: int, data: Buffer) -> None:
+        await self._run(lambda fd: _write_fully(fd, offset, data))
+
+    async def truncate(self, length_bytes: int) -> None:
+        await self._run(lambda fd: os.ftruncate(fd, length_bytes))
+
+    async def sync(self) -> None:
+        await self._run(os.fdatasync)
+
+    async def size(self) -> int:
+        self._check_open()
+        return os.fstat(self._descriptor).st_size
+
+    async def close(self) -> None:
+        self._closing = True
+        if self._users == 0 and self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            await self._disk.run(lambda: os.close(descriptor))
+
+    def _read_in_place(self, offset: int, buffer: memoryview) -> int:
+        """Read what the page cache holds, as one run from the start; 0 if it must wait."""
+        try:
+            return os.preadv(self._descriptor, [buffer], offset, os.RWF_NOWAIT)
+        except OSError as error:
+            if error.errno in _NOT_IN_MEMORY:
+                return 0
+            raise
+
+    async def _run(self, work: Callable[[int], T]) -> T:
+        self._check_open()
+        descriptor = self._descriptor
+        self._users += 1
+        running = asyncio.ensure_future(self._disk.run(lambda: work(descriptor)))
+        running.add_done_callback(self._finish)
+        return await asyncio.shield(running)
+
+    def _finish(self, running: "asyncio.Future[T]") -> None:
+        """The last operation of a file that was closed meanwhile closes its descriptor."""
+        if not running.cancelled():
+            running.exception()  # told to the caller, if there still is one
+        self._users -= 1
+        if self._closing and self._users == 0 and self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _check_open(self) -> None:
+        if self._closing:
+            raise OSError(errno.EBADF, "the file is closed")
+
+
+class FileLock:
+    """An flock on a file of the directory, which the kernel drops with the process."""
+
+    def __init__(self, path: str) -> None:
+        name = os.path.join(path, LOCK_NAME)
+        self._descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            owner = os.pread(self._descriptor, 20, 0).decode("ascii", "replace").strip()
+            os.close(self._descriptor)
+            if error.errno != errno.EWOULDBLOCK:
+                raise
+            raise StartRefused(
+                f"directory {path} is in use by process {owner or 'unknown'}"
+            ) from None
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def _close_unwanted(opened: "asyncio.Future[int]") -> None:
+    if not opened.cancelled() and opened.exception() is None:
+        os.close(opened.result())
+
+
+def _read_fully(descriptor: int, offset: int, buffer: memoryview) -> int:
+    done = 0
+    while done < len(buffer):
+        count = os.preadv(descriptor, [buffer[done:]], offset + done)
+        if count == 0:
+            break
+        done += count
+    return done
+
+
+def _write_fully(descriptor: int, offset: int, data: Buffer) -> None:
+    view = memoryview(data)
+    while view:
+        count = os.pwrite(descriptor, view, offset)
+        view = view[count:]
+        offset += count
+
+
+def _read_file(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        return file.read()
+
+
+def _write_file(path: str, data: bytes) -> None:
+    temporary = path + TEMPORARY_SUFFIX
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    descriptor = os.open(temporary, flags, 0o644)
+    try:
+        try:
+            _write_fully(descriptor, 0, data)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    _sync_directory(os.path.dirname(path))
+
+
+def _remove_tree(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(path)
+
+
+def _make_directories(path: str) -> None:
+    parent = os.path.dirname(path)
+    if not os.path.isdir(parent):
+        _make_directories(parent)
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise NotADirectoryError(errno.ENOTDIR, "exists and is no directory", path) from None
+    else:
+        _sync_directory(parent)
+
+
+def _sync_directory(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _space(path: str) -> tuple[int, int]:
+    found = os.statvfs(path)
+    return found.f_frsize * found.f_blocks, found.f_frsize * found.f_bavail

@@ -1,0 +1,531 @@
+"""What every Transport promises: bulk exchanges."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from dolmen.protocol.block_messages import HEAD_LIMIT_BYTES
+from dolmen.protocol.errors import InvalidRequest, PeerLost
+from dolmen.runtime.transport import Body, Incoming, IncomingBody, Listener, Outgoing, body_of
+from tests.contract.transport_worlds import Exchange, RealWorld, RecordingService, World
+
+PIECE = 256 * 1024
+MORE_THAN_FITS = 64 * 1024 * 1024
+"""More bytes than buffers between sender and receiver ever hold."""
+
+
+@pytest.fixture(params=[RealWorld], ids=lambda kind: kind.__name__)
+def world(request: pytest.FixtureRequest) -> World:
+    made: World = request.param()
+    return made
+
+
+async def serve(world: World, answer: Exchange) -> Listener:
+    return await world.server.listen(RecordingService(answer_exchange=answer), world.host, 0)
+
+
+async def read(body: IncomingBody, length_bytes: int | None = None) -> bytes:
+    received = bytearray(body.length_bytes if length_bytes is None else length_bytes)
+    await body.read_into(memoryview(received))
+    return bytes(received)
+
+
+async def pieces_of(data: bytes, piece_bytes: int = PIECE) -> AsyncIterator[memoryview]:
+    """Yield `data` piece by piece out of one buffer that is filled again and again."""
+    buffer = bytearray(piece_bytes)
+    for start in range(0, len(data), piece_bytes):
+        piece = data[start : start + piece_bytes]
+        buffer[: len(piece)] = piece
+        yield memoryview(buffer)[: len(piece)]
+
+
+def patterned(length_bytes: int) -> bytes:
+    """Bytes in which no piece looks like another."""
+    return b"".join(i.to_bytes(8, "big") for i in range(length_bytes // 8 + 1))[:length_bytes]
+
+
+def test_heads_and_bodies_travel_both_ways(world: World) -> None:
+    data = patterned(3 * 1024 * 1024 + 77)
+
+    async def answer(incoming: Incoming) -> Outgoing:
+        received = await read(incoming.body)
+        assert received == data
+        return Outgoing(b"reply to " + incoming.head, body_of(received[::-1]))
+
+    async def scenario() -> None:
+        listener = await serve(world, answer)
+        body = Body(len(data), pieces_of(data))
+        async with world.client.exchange(listener.address, b"\x00head\xff", body) as answered:
+            assert answered.head == b"reply to \x00head\xff"
+            assert answered.body.length_bytes == len(data)
+            assert await read(answered.body) == data[::-1]
+        await listener.close()
+
+    world.run(scenario)
+
+
+def test_a_body_may_be_read_in_any_slices(world: World) -> None:
+    data = patterned(1024 * 1024)
+
+    async def answer(incoming: Incoming) -> Outgoing:
+        slices = [await read(incoming.body, length) for length in (0, 1, 65_535, 262_147)]
+        rest = await read(incoming.body, len(data) - sum(map(len, slices)))
+        assert b"".join(slices) + rest == data
+        return Outgoing(b"", Body(len(data), pieces_of(data, 99_999)))
+
+    async def scenario() -> None:
+        listener = await serve(world, answer)
+        async with world.client.exchange(listener.address, b"", body_of(data)) as answered:
+            assert await read(answered.body, 5) == data[:5]
+            await answered.body.skip()
+            with pytest.raises(PeerLost):
+                await read(answered.body, 1)
+        await listener.close()
+
+    world.run(scenario)
+
+
+def test_an_exchange_without_bodies_has_empty_ones(world: World) -> None:
+    async def answer(incoming: Incoming) -> Outgoing:
+        assert incoming.body.length_bytes == 0
+        await incoming.body.skip()
+        return Outgoing(b"done", ok=False)
+
+    async def scenario() -> None:
+        listener = await serve(world, answer)
+        for body in (None, body_of()):
+            async with world.client.exchange(listener.address, b"x", body) as answered:
+                assert answered.head == b"done"
+                assert answered.body.length_bytes == 0
+        await listener.close()
+
+    world.run(scenario)
+
+
+def test_the_longest_head_arrives_and_a_longer_one_is_refused(world: World) -> None:
+    async def answer(incoming: Incoming) -> Outgoing:
+        return Outgoing(incoming.head[::-1])
+
+    async def scenario() -> None:
+        listener = await serve(world, answer)
+        head = patterned(HEAD_LIMIT_BYTES)
+        async with world.client.exchange(listener.address, head) as answered:
+            assert answered.head == head[::-1]
+        with pytest.raises(InvalidRequest):
+            async with world.client.exchange(listener.address, head + b"!"):
+                pass
+        await listener.close()
+
+    world.run(scenario)
+
+
+def test_exchanges_run_side_by_side(world: World) -> None:
+    async def scenario() -> None:
+        together = asyncio.Barrier(20)
+
+        async def answer(incoming: Incoming) -> Outgoing:
+            await together.wait()  # ends only when all 20 exchanges are under way
+            return Outgoing(incoming.head, body_of(await read(incoming.body)))
+
+        listener = await serve(world, answer)
+
+        async def one(number: int) -> None:
+            data = bytes([number]) * 300_000
+            head = b"%d" % number
+            async with world.client.exchange(listener.address, head, body_of(data)) as answered:
+                assert answered.head == head
+                assert await read(answered.body) == data
+
+        await asyncio.gather(*(one(number) for number in range(20)))
+        await listener.close()
+
+    world.run(scenario)
+
+
+def test_a_slow_reader_holds_the_sender_back(world: World) -> None:
+    async def scenario() -> None:
+        sent = 0
+        held_back = asyncio.Event()
+
+        async def pieces() -> AsyncIterator[bytes]:
+            nonlocal sent
+            while sent < MORE_THAN_FITS:
+                sent += PIECE
+                asyncio.get_running_loop().call_later(0.1, see_whether_held_back, sent)
+                yield bytes(PIECE)
+
+        def see_whether_held_back(sent_then: int) -> None:
+            if sent == sent_then:
+                held_back.set()
+
+        async def answer(incoming: Incoming) -> Outgoing:
+            await held_back.wait()
+            assert sent < MORE_THAN_FITS
+            await incoming.body.skip()
+            return Outgoing(b"done")
+
+        listener = await serve(world, answer)
+        body = Body(MORE_THAN_FITS, pieces())
+        async with world.client.exchange(listener.address, b"", body) as answered:
+            assert answered.head == b"done"
+        await listener.close()
+
+    world.run(scenario)
+
+
+def test_an_early_answer_ends_the_sending(world: World) -> None:
+    async def answer(incoming: Incoming) -> Outgoing:
+        await read(incoming.body, 10)
+        return Outgoing(b"no", body_of(b"because"), ok=False)
+
+    async def scenario() -> None:
+        sent = 0
+        ended = asyncio.Event()
+
+        async def pieces() -> AsyncIterator[bytes]:
+            nonlocal sent
+            try:
+                while sent < MORE_THAN_FITS:
+                    sent += PIECE
+                    yield bytes(PIECE)
+            finally:
+                ended.set()
+
+        listener = await serve(world, answer)
+        body = Body(MORE_THAN_FITS, pieces())
+        async with world.client.exchange(listener.address, b"", body) as answered:
+            assert answered.head == b"no"
+            assert await read(answered.body) == b"because"
+        await ended.wait()
+        assert sent < MORE_THAN_FITS
+        async with world.client.exchange(listener.address, b"", body_of(bytes(20))) as answered:
+            assert answered.head == b"no"
+        await listener.close()
+
+    world.run(scenario)
+
+
+def test_an_answer_comes_while_the_sender_waits_for_its_own_source(world: World) -> None:
+    async def answer(incoming: Incoming) -> Outgoing:
+        return Outgoing(b"no", ok=False)
+
+    async def scenario() -> None:
+        async def pieces() -> AsyncIterator[bytes]:
+            yield bytes(PIECE)
+            await asyncio.get_running_loop().create_future()
+
+        listener = await serve(world, answer)
+        body = Body(10 * PIECE, pieces())
+        async with world.client.exchange(listener.address, b"", body) as answered:
+            assert answered.head == b"no"
+        await listener.close()
+
+    world.run(scenario)
+
+
+def test_a_peer_that_never_answers_is_lost_after_the_progress_deadline(world: World) -> None:
+    async def scenario() -> None:
+        cancelled = asyncio.Event()
+
+        async def answer(incoming: Incoming) -> Outgoing:
+            try:
+                await incoming.body.skip()
+                await asyncio.get_running_loop().create_future()
+            finally:
+                cancelled.set()
+            return Outgoing(b"never")
+
+        listener = await serve(world, answer)
+        for body in (None, body_of(bytes(10))):
+            cancelled.clear()
+            started = asyncio.get_running_loop().time()
+            with pytest.raises(PeerLost, match=listener.address):
+                async with world.client.exchange(
+                    listener.address, b"", body, stall_s=world.stall_s
+                ):
+                    pass
+            elapsed_s = asyncio.get_running_loop().time() - started
+            assert world.stall_s * 0.9 <= elapsed_s < world.stall_s + 1
+            await cancelled.wait()
+        await listener.close()
+
+    world.run(scenario)
+
+
+def test_a_peer_that_stops_reading_is_lost_after_the_progress_deadline(world: World) -> None:
+    async def scenario() -> None:
+        release = asyncio.Event()
+
+        async def answer(incoming: Incoming) -> Outgoing:
+            await release.wait()
+            return Outgoing(b"late")
+
+        listener = await serve(world, answer)
+        body = Body(MORE_THAN_FITS, pieces_of(bytes(MORE_THAN_FITS)))
+        with pytest.raises(PeerLost, match=listener.address):
+            async with world.client.exchange(listener.address, b"", body, stall_s=world.stall_s):
+                pass
+        release.set()
+        await listener.close()
+
+    world.run(scenario)
+
+
+def test_a_sender_that_waits_for_its_own_source_is_not_taken_for_stalled(world: World) -> None:
+    async def answer(incoming: Incoming) -> Outgoing:
+        return Outgoing(b"%d" % len(await read(incoming.body)))
+
+    async def scenario() -> None:
+        async def pieces() -> AsyncIterator[bytes]:
+            for _ in range(4):
+                await asyncio.sleep(world.stall_s / 2)
+                yield b"x"
+
+        listener = await serve(world, answer)
+        async with world.client.exchange(
+            listener.address, b"", Body(4, pieces()), stall_s=world.stall_s / 4
+        ) as answered:
+            assert answered.head == b"4"
+        await listener.close()
+
+    world.run(scenario)
+
+
+def test_a_receiver_gives_up_on_a_body_that_stalls(world: World) -> None:
+    async def scenario() -> None:
+        outcome: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+        async def answer(incoming: Incoming) -> Outgoing:
+            try:
+                await incoming.body.skip()
+            except PeerLost as error:
+                outcome.set_result(error.message)
+                raise
+            return Outgoing(b"")
+
+        async def pieces() -> AsyncIterator[bytes]:
+            yield b"x"
+            await outcome
+            await asyncio.get_running_loop().create_future()
+
+        listener = await serve(world, answer)
+        with pytest.raises(PeerLost, match=listener.address):
+            async with world.client.exchange(listener.address, b"", Body(100, pieces())):
+                pass
+        assert "sent nothing" in await outcome
+        await listener.close()
+
+    world.run(scenario)
+
+
+def test_a_reader_gives_up_on_a_reply_that_stalls(world: World) -> None:
+    async def scenario() -> None:
+        async def pieces() -> AsyncIterator[bytes]:
+            yield b"x"
+            await asyncio.get_running_loop().create_future()
+
+        async def answer(incoming: Incoming) -> Outgoing:
+            return Outgoing(b"follows", Body(100, pieces()))
+
+        listener = await serve(world, answer)
+        async with world.client.exchange(listener.address, b"", stall_s=world.stall_s) as answered:
+            with pytest.raises(PeerLost, match=listener.address):
+                await read(answered.body)
+        await listener.close()
+
+    world.run(scenario)
+
+
+def test_a_sender_that_fails_in_mid_body_raises_its_own_error(world: World) -> None:
+    async def scenario() -> None:
+        outcome: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+
+        async def answer(incoming: Incoming) -> Outgoing:
+            try:
+                await read(incoming.body)
+            except BaseException as error:
+                outcome.set_result(error)
+                raise
+            return Outgoing(b"")
+
+        async def pieces() -> AsyncIterator[bytes]:
+            yield b"x" * 1000
+            raise LookupError("the source has failed")
+
+        listener = await serve(world, answer)
+        with pytest.raises(LookupError, match="the source has failed"):
+            async with world.client.exchange(listener.address, b"", Body(2000, pieces())):
+                pass
+        assert isinstance(await outcome, PeerLost)
+        await listener.close()
+
+    world.run(scenario)
+
+
+@pytest.mark.parametrize("length_bytes", [999, 1001])
+def test_a_body_of_another_length_than_promised_is_the_senders_mistake(
+    world: World, length_bytes: int
+) -> None:
+    async def answer(incoming: Incoming) -> Outgoing:
+        await incoming.body.skip()
+        return Outgoing(b"done")
+
+    async def scenario() -> None:
+        listener = await serve(world, answer)
+        with pytest.raises(ValueError, match="a body of 1000 bytes"):
+            async with world.client.exchange(
+                listener.address, b"", Body(1000, pieces_of(bytes(length_bytes), 500))
+            ):
+                pass
+        await listener.close()
+
+    world.run(scenario)
+
+
+def test_a_reply_body_that_fails_in_the_middle_breaks_off(world: World) -> None:
+    async def scenario() -> None:
+        async def pieces() -> AsyncIterator[bytes]:
+            yield bytes(PIECE)
+            raise PeerLost("the source has failed")
+
+        async def answer(incoming: Incoming) -> Outgoing:
+            return Outgoing(b"follows", Body(2 * PIECE, pieces()))
+
+        listener = await serve(world, answer)
+        async with world.client.exchange(listener.address, b"") as answered:
+            with pytest.raises(PeerLost, match=listener.address):
+                await read(answered.body)
+        await listener.close()
+
+    world.run(scenario)
+
+
+def test_an_exchange_that_fails_unforeseen_is_a_lost_peer(world: World) -> None:
+    async def answer(incoming: Incoming) -> Outgoing:
+        raise LookupError("a defect")
+
+    async def scenario() -> None:
+        listener = await serve(world, answer)
+        with pytest.raises(PeerLost, match=listener.address):
+            async with world.client.exchange(listener.address, b""):
+                pass
+        await listener.close()
+
+    world.run(scenario)
+
+
+def test_a_client_that_goes_away_cancels_the_exchange(world: World) -> None:
+    async def scenario() -> None:
+        started, cancelled = asyncio.Event(), asyncio.Event()
+
+        async def answer(incoming: Incoming) -> Outgoing:
+            await incoming.body.skip()
+            started.set()
+            try:
+                await asyncio.get_running_loop().create_future()
+            except asyncio.CancelledError:
+                cancelled.set()
+                raise
+            return Outgoing(b"")
+
+        async def ask() -> None:
+            async with world.client.exchange(listener.address, b"", body_of(bytes(10))):
+                pass
+
+        listener = await serve(world, answer)
+        asking = asyncio.create_task(ask())
+        await started.wait()
+        asking.cancel()
+        await cancelled.wait()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        await listener.close()
+
+    world.run(scenario)
+
+
+@pytest.mark.parametrize("how", ["the listener", "the process"])
+def test_an_abort_resets_exchanges_in_mid_body(world: World, how: str) -> None:
+    async def scenario() -> None:
+        received = asyncio.Event()
+
+        async def answer(incoming: Incoming) -> Outgoing:
+            await read(incoming.body, 10)
+            received.set()
+            await asyncio.get_running_loop().create_future()
+            return Outgoing(b"")
+
+        async def send() -> None:
+            body = Body(MORE_THAN_FITS, pieces_of(bytes(MORE_THAN_FITS)))
+            async with world.client.exchange(listener.address, b"", body):
+                pass
+
+        listener = await serve(world, answer)
+        sending = asyncio.create_task(send())
+        await received.wait()
+        started = asyncio.get_running_loop().time()
+        if how == "the listener":
+            listener.abort()
+        else:
+            world.server.abort()
+        with pytest.raises(PeerLost, match=listener.address):
+            await sending
+        assert asyncio.get_running_loop().time() - started < 1
+        with pytest.raises(PeerLost, match=listener.address):
+            await send()
+
+    world.run(scenario)
+
+
+def test_an_abort_of_the_client_shows_in_the_middle_of_a_body(world: World) -> None:
+    async def scenario() -> None:
+        received = asyncio.Event()
+        outcome: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+
+        async def answer(incoming: Incoming) -> Outgoing:
+            await read(incoming.body, 10)
+            received.set()
+            try:
+                await read(incoming.body, PIECE)
+            except BaseException as error:
+                outcome.set_result(error)
+                raise
+            return Outgoing(b"")
+
+        async def pieces() -> AsyncIterator[bytes]:
+            yield bytes(10)
+            await asyncio.get_running_loop().create_future()
+
+        async def send() -> None:
+            async with world.client.exchange(listener.address, b"", Body(PIECE + 10, pieces())):
+                pass
+
+        listener = await serve(world, answer)
+        sending = asyncio.create_task(send())
+        await received.wait()
+        world.client.abort()
+        assert isinstance(await outcome, PeerLost)
+        with pytest.raises(PeerLost):
+            await sending
+        await listener.close()
+
+    world.run(scenario)
+
+
+def test_an_exchange_after_a_restart_of_the_peer_works_at_once(world: World) -> None:
+    async def answer(incoming: Incoming) -> Outgoing:
+        return Outgoing(await read(incoming.body))
+
+    async def scenario() -> None:
+        listener = await serve(world, answer)
+        port = int(listener.address.rpartition(":")[2])
+        for _ in range(5):
+            async with world.client.exchange(listener.address, b"", body_of(b"x")) as answered:
+                assert answered.head == b"x"
+            listener.abort()
+            service = RecordingService(answer_exchange=answer)
+            listener = await world.server.listen(service, world.host, port)
+        await listener.close()
+
+    world.run(scenario)
