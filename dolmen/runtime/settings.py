@@ -38,6 +38,7 @@ __all__ = [
     "format_duration",
     "format_size",
     "load_settings",
+    "named_settings",
     "parse_duration",
     "parse_size",
 ]
@@ -302,13 +303,10 @@ RELATIONS = (
 )
 
 
-def load_settings(
+def named_settings(
     flags: Mapping[str, str], environment: Mapping[str, str], file: Path | None
-) -> Settings:
-    """Settings from `flags` (by name), else `environment`, else `file`, else the defaults.
-
-    Without `file`, the one that DOLMEN_CONFIG names is read. An empty variable counts as not set.
-    """
+) -> dict[str, tuple[str, str]]:
+    """What was named of all settings, and only that: by name its text and where that stood."""
     if file is None and environment.get(CONFIG_VARIABLE):
         file = Path(environment[CONFIG_VARIABLE])
     texts: dict[str, tuple[str, str]] = {}
@@ -319,6 +317,17 @@ def load_settings(
             texts[setting.name] = (text, f"from {setting.environment_variable}")
     for name, text in flags.items():
         texts[name] = (text, f"from {_known(name, 'on the command line').flag}")
+    return texts
+
+
+def load_settings(
+    flags: Mapping[str, str], environment: Mapping[str, str], file: Path | None
+) -> Settings:
+    """Settings from `flags` (by name), else `environment`, else `file`, else the defaults.
+
+    Without `file`, the one that DOLMEN_CONFIG names is read. An empty variable counts as not set.
+    """
+    texts = named_settings(flags, environment, file)
     values: dict[str, Any] = {
         name: BY_NAME[name].parse(text, origin) for name, (text, origin) in texts.items()
     }
