@@ -1,0 +1,8 @@
+"""The asynchronous client: files and directories of a cluster, read and written as whole streams."""
+
+from dolmen.client.client import Client
+from dolmen.client.options import ClientOptions
+from dolmen.client.reader import Reader
+from dolmen.client.writer import Writer
+
+__all__ = ["Client", "ClientOptions", "Reader", "Writer"]

@@ -1,0 +1,186 @@
+"""A client of one cluster: the namespace by calls, files by readers and writers.
+
+One client serves one event loop. It opens its control connection at the first call and opens it again
+whenever it breaks; calls, readers and writers go on across a restart of the namenode. Everything
+that is wrong with a request is raised as a `DolmenError`; the errors named in
+`dolmen.protocol.client_messages` at each request are the ones to expect.
+"""
+
+from collections.abc import AsyncIterator
+
+from dolmen.client.bulk import Datanodes
+from dolmen.client.connection import NamenodeConnection
+from dolmen.client.leases import LeaseKeeper
+from dolmen.client.options import ClientOptions
+from dolmen.client.reader import Reader, open_reader
+from dolmen.client.url import complete_address, login_name
+from dolmen.client.writer import Writer, open_writer
+from dolmen.protocol.checksums import Buffer
+from dolmen.protocol.client_messages import (
+    ClusterReport,
+    CreateFile,
+    Delete,
+    Done,
+    FileInfo,
+    GetInfo,
+    GetReport,
+    ListDirectory,
+    Listing,
+    MakeDirectory,
+    Rename,
+    SetAttributes,
+    WalkTree,
+)
+from dolmen.protocol.control_messages import Greeting
+from dolmen.protocol.identifiers import LISTING_LIMIT
+from dolmen.runtime.machine import Machine
+
+
+class Client:
+    """What a program uses. Close it, or use it as `async with Client(...) as client`."""
+
+    def __init__(self, machine: Machine, options: ClientOptions) -> None:
+        self.machine = machine
+        self.options = options
+        self.namenode = NamenodeConnection(
+            machine, complete_address(options.namenode), options.user or login_name(), options
+        )
+        self.datanodes = Datanodes(machine, options)
+        self.leases = LeaseKeeper(self.namenode)
+
+    @property
+    def host(self) -> str:
+        """The label of the host we are on."""
+        return self.options.host or self.machine.host_name
+
+    @property
+    def cluster(self) -> Greeting:
+        """What the namenode said of its cluster; only after `connect` or any other call."""
+        return self.namenode.greeting
+
+    async def connect(self) -> None:
+        """Reach the namenode now, within 5 s, or raise NamenodeUnreachable."""
+        await self.namenode.connect()
+
+    async def close(self) -> None:
+        """Close the connections. Readers and writers still open fail; nothing is published."""
+        await self.leases.close()
+        await self.datanodes.close()
+        await self.namenode.close()
+        await self.machine.transport.close()
+
+    async def __aenter__(self) -> "Client":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    # ------------------------------------------------------------ the namespace
+
+    async def info(self, path: str) -> FileInfo:
+        """Return what is known of a file or directory; NoSuchPath."""
+        return await self.namenode.call(GetInfo(path), FileInfo)
+
+    async def list_directory(self, path: str) -> list[FileInfo]:
+        """Return the entries of a directory in byte order; of a file, itself as the only one."""
+        return [entry async for entry in self.iterate_directory(path)]
+
+    async def iterate_directory(self, path: str) -> AsyncIterator[FileInfo]:
+        """Yield the entries of a directory in byte order, fetched page by page."""
+        after, more = "", True
+        while more:
+            page = await self.namenode.call(ListDirectory(path, after, LISTING_LIMIT), Listing)
+            for entry in page.entries:
+                yield entry
+            more = page.more and bool(page.entries)
+            if more:
+                after = page.entries[-1].path.rpartition("/")[2]
+
+    async def walk_tree(self, path: str, max_depth: int = 0) -> AsyncIterator[FileInfo]:
+        """Yield everything below `path`, parents before children; 0 is any depth, 1 children only."""
+        after, more = "", True
+        while more:
+            page = await self.namenode.call(
+                WalkTree(path, after, LISTING_LIMIT, max_depth), Listing
+            )
+            for entry in page.entries:
+                yield entry
+            more = page.more and bool(page.entries)
+            if more:
+                after = _relative(page.entries[-1].path, path)
+
+    async def make_directory(
+        self, path: str, *, mode: int = 0o755, parents: bool = False, exist_ok: bool = False
+    ) -> FileInfo:
+        """Make a directory; PathExists, NoSuchPath (its parent), NotADirectory."""
+        return await self.namenode.call(MakeDirectory(path, mode, parents, exist_ok), FileInfo)
+
+    async def rename(self, source: str, target: str, *, replace: bool = True) -> None:
+        """Rename as POSIX does, in one step; with `replace=False` any target is PathExists."""
+        await self.namenode.call(Rename(source, target, replace), Done)
+
+    async def delete(self, path: str, *, recursive: bool = False) -> None:
+        """Delete a file or directory; DirectoryNotEmpty unless `recursive`."""
+        await self.namenode.call(Delete(path, recursive), Done)
+
+    async def set_attributes(
+        self,
+        path: str,
+        *,
+        replication: int | None = None,
+        mode: int | None = None,
+        owner: str | None = None,
+        group: str | None = None,
+        modified_ms: int | None = None,
+    ) -> FileInfo:
+        """Change what is not None."""
+        request = SetAttributes(path, replication, mode, owner, group, modified_ms)
+        return await self.namenode.call(request, FileInfo)
+
+    async def report(self) -> ClusterReport:
+        """Return the state of the cluster; answered in safe mode too."""
+        return await self.namenode.call(GetReport(), ClusterReport)
+
+    # ------------------------------------------------------------ files
+
+    async def open_reader(self, path: str) -> Reader:
+        """Open a file as it is now: the reader keeps to this version. IsADirectory, NoSuchPath."""
+        return await open_reader(self, path)
+
+    async def open_writer(
+        self,
+        path: str,
+        *,
+        replication: int = 0,
+        block_size_bytes: int = 0,
+        mode: int = 0o644,
+        exclusive: bool = False,
+    ) -> Writer:
+        """Start a file that appears at `path`, whole, when the writer is closed.
+
+        0 asks for the cluster's value. With `exclusive` an existing path is PathExists, now and at
+        close. A path that could not be published now is refused now.
+        """
+        request = CreateFile(path, replication, block_size_bytes, mode, exclusive)
+        return await open_writer(self, request)
+
+    async def read_file(self, path: str) -> bytes:
+        """Return all bytes of a file that fits in memory."""
+        reader = await self.open_reader(path)
+        try:
+            return bytes(await reader.read_at(0, reader.length_bytes))
+        finally:
+            await reader.close()
+
+    async def write_file(self, path: str, data: Buffer, *, exclusive: bool = False) -> FileInfo:
+        """Write a whole file in one step."""
+        writer = await self.open_writer(path, exclusive=exclusive)
+        async with writer:
+            await writer.write(data)
+        return writer.info
+
+
+def _relative(path: str, root: str) -> str:
+    """Return `path` relative to the directory `root` above it."""
+    names = [name for name in root.split("/") if name]
+    return "/".join([name for name in path.split("/") if name][len(names) :])

@@ -1,0 +1,1 @@
+"""What the client decides, apart from how it talks: plans, schedules and rankings. Pure."""
