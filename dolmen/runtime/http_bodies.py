@@ -10,23 +10,18 @@ zero.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import aiohttp
 from aiohttp import http_exceptions, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import StreamWriter
 
-from dolmen.protocol.checksums import Buffer
 from dolmen.protocol.errors import PeerLost
+from dolmen.runtime.bodies import Progress, send_pieces
 from dolmen.runtime.transport import Body
 
 READ_BUFFER_BYTES = 512 * 1024
 """aiohttp stops reading at twice this: 1 MiB may stand between receiving and using (rule 20)."""
-
-STEP_BYTES = 256 * 1024
-"""Bytes per write: each must be taken within the progress deadline, so a slow peer is no dead one.
-"""
 
 HEAD_HEADER = "Dolmen-Head"
 FIELD_LIMIT_BYTES = 64 * 1024
@@ -41,62 +36,16 @@ LOST = (
 """Everything that aiohttp raises when a connection breaks or its peer talks nonsense."""
 
 
-class Progress:
-    """The progress deadline of one direction, kept by an `asyncio.Timeout` up the stack."""
-
-    def __init__(self, stall_s: float, deadline: asyncio.Timeout) -> None:
-        self._stall_s = stall_s
-        self._deadline: asyncio.Timeout | None = deadline
-
-    def expect(self) -> None:
-        """The peer owes us something from now on."""
-        if self._deadline is not None and not self._deadline.expired():
-            self._deadline.reschedule(asyncio.get_running_loop().time() + self._stall_s)
-
-    def rest(self) -> None:
-        """We wait for our own source; the peer owes us nothing."""
-        if self._deadline is not None and not self._deadline.expired():
-            self._deadline.reschedule(None)
-
-    def forget(self) -> None:
-        """The deadline's scope has ended."""
-        self._deadline = None
-
-
 async def send_body(body: Body, writer: AbstractStreamWriter, progress: Progress) -> None:
     """Send all pieces of `body`; ValueError if they are not as long as it says."""
     if isinstance(writer, StreamWriter) and writer.transport is not None:
         writer.transport.set_write_buffer_limits(high=0)
-    left = body.length_bytes
-    pieces = aiter(body.pieces)
-    try:
-        progress.rest()
-        async for piece in pieces:
-            left -= len(piece)
-            if left < 0:
-                raise ValueError(f"a body of {body.length_bytes} bytes has more than that")
-            await _send_piece(piece, writer, progress)
-            progress.rest()
-        if left:
-            raise ValueError(f"a body of {body.length_bytes} bytes ended {left} bytes short")
-    finally:
-        await _close_pieces(pieces)
-    progress.expect()
 
-
-async def _send_piece(piece: Buffer, writer: AbstractStreamWriter, progress: Progress) -> None:
-    view = memoryview(piece)
-    for start in range(0, len(view), STEP_BYTES):
-        progress.expect()
-        await writer.write(view[start : start + STEP_BYTES])
+    async def write(view: memoryview) -> None:
+        await writer.write(view)
         await writer.drain()
 
-
-async def _close_pieces(pieces: AsyncIterator[Buffer]) -> None:
-    """Let a generator's `finally` run now, not when it is collected."""
-    aclose = getattr(pieces, "aclose", None)
-    if aclose is not None:
-        await aclose()
+    await send_pieces(body, write, progress)
 
 
 class OutgoingPayload(aiohttp.Payload):

@@ -17,17 +17,18 @@ import struct
 from collections.abc import Iterable
 from functools import partial
 
+import aiohttp
 from aiohttp import hdrs, web
 from aiohttp.web_protocol import RequestHandler
 
 from dolmen.protocol.errors import PeerLost, StartRefused
 from dolmen.protocol.identifiers import format_address
+from dolmen.runtime.bodies import Progress
 from dolmen.runtime.http_bodies import (
     FIELD_LIMIT_BYTES,
     HEAD_HEADER,
     LOST,
     READ_BUFFER_BYTES,
-    Progress,
     ReceivedBody,
     send_body,
 )
@@ -162,6 +163,7 @@ class HttpListener:
         self._http = _Server(self)
         self._accepting: asyncio.Server | None = None
         self._exchanges: dict[object, tuple[asyncio.Task[None], ReceivedBody]] = {}
+        self._lingering: dict[object, aiohttp.StreamReader] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._controls: set[asyncio.Task[None]] = set()
         self._aborted = False
@@ -199,7 +201,10 @@ class HttpListener:
             reset(transport)
 
     def connection_lost(self, handler: RequestHandler) -> None:
-        """The peer is gone: nobody waits for the answer any more."""
+        """The peer is gone: nobody waits for the answer, and no rest of its body will come."""
+        lingering = self._lingering.pop(handler, None)
+        if lingering is not None:
+            lingering.feed_eof()
         task, body = self._exchanges.get(handler, (None, None))
         if task is not None and body is not None and body.complete:
             task.cancel()
@@ -282,8 +287,9 @@ class HttpListener:
         response = web.StreamResponse(status=200 if outgoing.ok else 409)
         response.headers[HEAD_HEADER] = base64.b64encode(outgoing.head).decode()
         response.content_length = outgoing.body.length_bytes if outgoing.body else 0
-        if early:
+        if early and request.transport is not None:
             response.force_close()
+            self._lingering[request.protocol] = request.content
         try:
             async with asyncio.timeout(self._stall_s) as deadline:
                 writer = await response.prepare(request)

@@ -25,13 +25,13 @@ from yarl import URL
 from dolmen.protocol.block_messages import HEAD_LIMIT_BYTES
 from dolmen.protocol.errors import InvalidRequest, PeerLost
 from dolmen.protocol.identifiers import parse_address
+from dolmen.runtime.bodies import Progress
 from dolmen.runtime.http_bodies import (
     FIELD_LIMIT_BYTES,
     HEAD_HEADER,
     LOST,
     READ_BUFFER_BYTES,
     OutgoingPayload,
-    Progress,
     ReceivedBody,
 )
 from dolmen.runtime.http_control import FAREWELL_S, FRAME_LIMIT_BYTES, HttpConnection

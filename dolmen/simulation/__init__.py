@@ -1,0 +1,1 @@
+"""A whole cluster in virtual time: the real loops on simulated networks, disks and clocks."""
