@@ -52,8 +52,11 @@ class Disk(Protocol):
     async def read_file(self, path: str) -> bytes:
         """Return all bytes of a small file."""
 
-    async def write_file(self, path: str, data: bytes) -> None:
-        """Replace a small file atomically and durably: temporary name, sync, rename, directory sync."""
+    async def write_file(self, path: str, data: bytes, *, mode: int = 0o644) -> None:
+        """Replace a small file atomically and durably: temporary name, sync, rename, directory sync.
+
+        `mode` are its permissions from the start: a secret is readable by nobody else at any time.
+        """
 
     async def rename(self, source: str, target: str) -> None:
         """Rename, replacing a target; lasting only after `sync_directory` of both directories."""

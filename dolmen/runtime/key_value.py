@@ -1,14 +1,25 @@
 """The port to ordered tables: snapshots for readers, one write transaction at a time.
 
-Keys and values are bytes; keys of a table are ordered bytewise. Everything is synchronous: an operation
-takes microseconds, and a write transaction begins, changes and ends on one thread (rule 3). Commits are
-atomic but not durable (the edit log is); a crash of the machine leaves garbage. The real implementation
-is `lmdb_key_value`, the simulated one `dolmen.simulation.sim_key_value`.
+Keys and values are bytes; keys of a table are ordered bytewise. Everything is synchronous: an
+operation takes microseconds, and a write transaction begins, changes and ends on one thread (rule 3).
+Commits are atomic but not durable (the edit log is); a crash of the machine leaves garbage. The real
+implementation is `lmdb_key_value`, the simulated one `dolmen.simulation.sim_key_value`.
 """
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from itertools import islice
 from typing import Protocol
+
+import msgspec
+import xxhash
+
+KEY_LIMIT_BYTES = 511
+"""The longest key that LMDB takes; the shortest has one byte."""
+
+SCAN_RECORDS = 500
+"""Records handled in one go by whatever walks whole tables beside the event loop: a fraction of a
+millisecond, so that the loop gets its turn."""
 
 
 class View(Protocol):
@@ -43,6 +54,42 @@ class WriteTransaction(View, Protocol):
         """Drop the changes. Harmless after commit or abort."""
 
 
+class Fingerprint(msgspec.Struct, frozen=True, array_like=True):
+    """What one consistent state holds: two states with the same fingerprint are the same."""
+
+    counts: dict[str, int]
+    digest: bytes
+
+
+class Fingerprinter:
+    """Takes the records of one state, table by table in the order given, each in key order."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+        self._hash = xxhash.xxh3_128()
+
+    def add(self, table: str, records: list[tuple[bytes, bytes]]) -> None:
+        """Take the next records of a table."""
+        self._counts[table] = self._counts.get(table, 0) + len(records)
+        self._hash.update(b"".join(map(msgspec.msgpack.encode, records)))
+
+    def fingerprint(self) -> Fingerprint:
+        """Return what was taken so far."""
+        counts = msgspec.msgpack.encode(sorted(self._counts.items()))
+        return Fingerprint(self._counts, xxhash.xxh3_128_digest(self._hash.digest() + counts))
+
+
+def fingerprint_of(view: View, tables: tuple[str, ...]) -> Fingerprint:
+    """Return the fingerprint of all records in `view`."""
+    taken = Fingerprinter()
+    for table in tables:
+        records = view.scan(table)
+        taken.add(table, [])
+        while found := list(islice(records, SCAN_RECORDS)):
+            taken.add(table, found)
+    return taken.fingerprint()
+
+
 class KeyValue(Protocol):
     """An environment of named tables."""
 
@@ -52,15 +99,22 @@ class KeyValue(Protocol):
     def begin(self) -> WriteTransaction:
         """Begin the write transaction; there may be only one."""
 
-    def copy(self, path: str) -> None:
-        """Write a compacted copy to the directory `path`, of one consistent state; may take long,
-        may run in another thread, does not hold up the writer."""
+    def copy(self, path: str) -> Fingerprint:
+        """Write a compacted copy of one consistent state to the directory `path`, and make it last.
+
+        Returns the fingerprint of the state that was copied. May take long, may run in another
+        thread, does not hold up the writer; ends with DataDamaged if the environment is closed
+        meanwhile. Whatever happens to the bytes of the copy later is found when it is opened.
+        """
 
     def sync(self) -> None:
         """Make what is committed last (before a clean mark is set)."""
 
     def used_fraction(self) -> float:
         """Return how full the environment's size limit is, 0.0 to 1.0."""
+
+    def used_bytes(self) -> int:
+        """Return how much of a disk the environment takes."""
 
     def close(self) -> None:
         """Close; an open write transaction is dropped."""
@@ -70,7 +124,7 @@ class KeyValueStore(Protocol):
     """Opens environments."""
 
     def open(self, path: str, tables: tuple[str, ...], *, read_only: bool = False) -> KeyValue:
-        """Open, or make, the environment in the directory `path`. DataDamaged if it is not sound."""
+        """Open, or make, the environment in the directory `path`. DataDamaged: it is not sound."""
 
     def remove(self, path: str) -> None:
         """Delete the environment in `path`, unopened; fine if there is none."""

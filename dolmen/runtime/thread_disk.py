@@ -58,8 +58,8 @@ class ThreadDisk:
     async def read_file(self, path: str) -> bytes:
         return await self.run(lambda: _read_file(path))
 
-    async def write_file(self, path: str, data: bytes) -> None:
-        await self.run(lambda: _write_file(path, data))
+    async def write_file(self, path: str, data: bytes, *, mode: int = 0o644) -> None:
+        await self.run(lambda: _write_file(path, data, mode))
 
     async def rename(self, source: str, target: str) -> None:
         await self.run(lambda: os.replace(source, target))
@@ -219,10 +219,12 @@ def _read_file(path: str) -> bytes:
         return file.read()
 
 
-def _write_file(path: str, data: bytes) -> None:
+def _write_file(path: str, data: bytes, mode: int) -> None:
     temporary = path + TEMPORARY_SUFFIX
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-    descriptor = os.open(temporary, flags, 0o644)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(temporary)  # one left by a crash may have other permissions
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    descriptor = os.open(temporary, flags, mode)
     try:
         try:
             _write_fully(descriptor, 0, data)
