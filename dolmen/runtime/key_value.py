@@ -1,9 +1,9 @@
 """The port to ordered tables: snapshots for readers, one write transaction at a time.
 
 Keys and values are bytes; keys of a table are ordered bytewise. Everything is synchronous: an
-operation takes microseconds, and a write transaction begins, changes and ends on one thread (rule 3).
-Commits are atomic but not durable (the edit log is); a crash of the machine leaves garbage. The real
-implementation is `lmdb_key_value`, the simulated one `dolmen.simulation.sim_key_value`.
+operation takes microseconds, and a write transaction begins, changes and ends on one thread (rule
+3). Commits are atomic but not durable (the edit log is); a crash of the machine leaves garbage. The
+real implementation is `lmdb_key_value`, the simulated one `dolmen.simulation.sim_key_value`.
 """
 
 from collections.abc import Iterator

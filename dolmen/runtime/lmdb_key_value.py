@@ -4,13 +4,14 @@ Commits are not synced (the edit log is the truth), and the map is far larger th
 takes address space alone, so that it never has to grow under an open transaction.
 
 LMDB trusts its file: a page that is missing or wrong ends the process (SIGBUS, abort) instead of
-raising. So (1) the file is kept longer than its last used page, in steps, although LMDB itself often
-leaves its last pages unwritten (after one commit of seven), and a file that is shorter was cut; (2) a
-copy carries the digest of its file, which is checked before the copy is mapped. Bytes that rot in a
-live environment are found by the records' own checksums.
+raising. So (1) the file is kept longer than its last used page, in steps, although LMDB itself
+often leaves its last pages unwritten (after one commit of seven), and a file that is shorter was
+cut; (2) a copy carries the digest of its file, which is checked before the copy is mapped. Bytes
+that rot in a live environment are found by the records' own checksums.
 
-`copy` reads a snapshot in slices and writes a new environment, rather than call LMDB's own copy, which
-does not fsync, cannot be stopped, and crashes the process if the environment is closed under it.
+`copy` reads a snapshot in slices and writes a new environment, rather than call LMDB's own copy,
+which does not fsync, cannot be stopped, and crashes the process if the environment is closed under
+it.
 """
 
 import contextlib
