@@ -131,7 +131,7 @@ class HttpConnection:
         self._websocket = websocket
         self._address = address
         self._numbers = itertools.count(1)
-        self._waiting: dict[int, asyncio.Future[bytes]] = {}
+        self._waiting: dict[int, asyncio.Future[bytes | None]] = {}
         self._lost = False
         find_dead_peers(websocket.get_extra_info("socket"))
         self.ended = asyncio.create_task(self._take_replies())
@@ -144,19 +144,21 @@ class HttpConnection:
         if self._lost:
             raise PeerLost(f"the connection to {self._address} is closed")
         number = next(self._numbers)
-        reply = asyncio.get_running_loop().create_future()
-        self._waiting[number] = reply
+        waiting: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = waiting
         try:
             async with asyncio.timeout(timeout_s):
                 await self._websocket.send_bytes(number.to_bytes(NUMBER_BYTES, "big") + payload)
-                return bytes(await reply)
+                reply = await waiting
         except TimeoutError:
             raise PeerLost(f"{self._address} did not answer within {timeout_s:g} s") from None
         except LOST as error:
             raise PeerLost(f"the connection to {self._address} broke: {error}") from error
         finally:
             del self._waiting[number]
-            reply.cancel()
+        if reply is None:
+            raise PeerLost(f"the connection to {self._address} broke")
+        return reply
 
     async def wait_closed(self) -> None:
         await asyncio.wait([self.ended])
@@ -184,5 +186,5 @@ class HttpConnection:
             self._lost = True
             for reply in self._waiting.values():
                 if not reply.done():
-                    reply.set_exception(PeerLost(f"the connection to {self._address} broke"))
+                    reply.set_result(None)
             await self._websocket.close()

@@ -8,14 +8,14 @@ import pytest
 from dolmen.protocol.block_messages import HEAD_LIMIT_BYTES
 from dolmen.protocol.errors import InvalidRequest, PeerLost
 from dolmen.runtime.transport import Body, Incoming, IncomingBody, Listener, Outgoing, body_of
-from tests.contract.transport_worlds import Exchange, RealWorld, RecordingService, World
+from tests.contract.transport_worlds import Exchange, RealWorld, RecordingService, SimWorld, World
 
 PIECE = 256 * 1024
 MORE_THAN_FITS = 64 * 1024 * 1024
 """More bytes than buffers between sender and receiver ever hold."""
 
 
-@pytest.fixture(params=[RealWorld], ids=lambda kind: kind.__name__)
+@pytest.fixture(params=[RealWorld, SimWorld], ids=lambda kind: kind.__name__)
 def world(request: pytest.FixtureRequest) -> World:
     made: World = request.param()
     return made

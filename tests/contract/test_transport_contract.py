@@ -6,10 +6,10 @@ import pytest
 
 from dolmen.protocol.control_messages import MESSAGE_LIMIT_BYTES
 from dolmen.protocol.errors import InvalidRequest, PeerLost, StartRefused
-from tests.contract.transport_worlds import RealWorld, RecordingService, World
+from tests.contract.transport_worlds import RealWorld, RecordingService, SimWorld, World
 
 
-@pytest.fixture(params=[RealWorld], ids=lambda kind: kind.__name__)
+@pytest.fixture(params=[RealWorld, SimWorld], ids=lambda kind: kind.__name__)
 def world(request: pytest.FixtureRequest) -> World:
     made: World = request.param()
     return made

@@ -3,10 +3,14 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any, Protocol
 
 from dolmen.runtime.http_transport import HttpTransport
 from dolmen.runtime.transport import Incoming, Outgoing, Transport
+from dolmen.simulation import virtual_time
+from dolmen.simulation.sim_network import SimNetwork
+from dolmen.simulation.sim_transport import SimTransport
 
 
 class World(Protocol):
@@ -49,6 +53,30 @@ class RealWorld:
         others = asyncio.all_tasks() - {asyncio.current_task()}
         if others:
             await asyncio.wait(others, timeout=2)
+        assert not (asyncio.all_tasks() - {asyncio.current_task()}), "tasks were left behind"
+
+
+class SimWorld:
+    """Two processes in virtual time, each on a host of its own."""
+
+    host = "server"
+    stall_s = 0.4
+
+    def __init__(self) -> None:
+        self.network = SimNetwork(Random(1))
+        self.server = SimTransport(self.network, "server", served_stall_s=self.stall_s)
+        self.client = SimTransport(self.network, "client")
+
+    def run(self, scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        virtual_time.run(self._run(scenario))
+
+    async def _run(self, scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        try:
+            await scenario()
+        finally:
+            await self.client.close()
+            await self.server.close()
+        await asyncio.sleep(2)
         assert not (asyncio.all_tasks() - {asyncio.current_task()}), "tasks were left behind"
 
 

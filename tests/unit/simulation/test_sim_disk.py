@@ -1,0 +1,164 @@
+"""What the simulated disk does that a real one does only on a bad day."""
+
+import asyncio
+import errno
+from collections.abc import Callable, Coroutine
+from random import Random
+from typing import Any
+
+import pytest
+
+from dolmen.protocol.errors import StartRefused
+from dolmen.simulation import virtual_time
+from dolmen.simulation.sim_disk import PIECE_BYTES, SimDisk
+from dolmen.simulation.sim_storage import SimStorage
+
+
+def outcomes(scenario: Callable[[SimDisk], Coroutine[Any, Any, Any]]) -> list[Any]:
+    """What a scenario, then a loss of power, then reading `/a` gives, for many seeds."""
+
+    async def one(seed: int) -> bytes | None:
+        storage = SimStorage()
+        disk = SimDisk(storage, "one")
+        await scenario(disk)
+        disk.kill()
+        storage.crash(Random(seed))
+        restarted = SimDisk(storage, "two")
+        return await restarted.read_file("/a") if await restarted.exists("/a") else None
+
+    async def all_of_them() -> list[Any]:
+        return [await one(seed) for seed in range(100)]
+
+    return virtual_time.run(all_of_them())
+
+
+def test_unsynced_writes_are_kept_torn_or_lost_each_by_itself() -> None:
+    async def scenario(disk: SimDisk) -> None:
+        await disk.write_file("/a", b"old old old ")
+        file = await disk.open("/a")
+        await file.write_at(0, b"new")
+        await file.write_at(4, b"new")
+
+    found = set(outcomes(scenario))
+    assert {b"old old old ", b"new old old ", b"old new old ", b"new new old "} <= found
+    assert found & {b"nld old old ", b"ned old old ", b"new nld old ", b"old ned old "}
+
+
+def test_a_name_that_was_not_synced_may_be_missing() -> None:
+    async def scenario(disk: SimDisk) -> None:
+        file = await disk.open("/a", create=True)
+        await file.write_at(0, b"data")
+        await file.sync()
+
+    assert set(outcomes(scenario)) == {None, b"data"}
+
+
+def test_an_unsynced_rename_happened_whole_or_not_at_all() -> None:
+    async def scenario(disk: SimDisk) -> None:
+        await disk.write_file("/a", b"old")
+        await disk.write_file("/b", b"new")
+        await disk.rename("/b", "/a")
+
+    assert set(outcomes(scenario)) == {b"old", b"new"}
+
+
+def test_a_rename_between_directories_lasts_when_either_is_synced() -> None:
+    async def scenario(disk: SimDisk) -> None:
+        await disk.make_directories("/x")
+        await disk.write_file("/x/b", b"new")
+        await disk.rename("/x/b", "/a")
+        await disk.sync_directory("/")
+
+    assert set(outcomes(scenario)) == {b"new"}
+
+
+def test_a_failed_sync_is_final() -> None:
+    async def scenario(disk: SimDisk) -> None:
+        await disk.write_file("/a", b"old")
+        file = await disk.open("/a")
+        await file.write_at(0, b"new")
+        disk.storage.syncs_to_fail = 1
+        with pytest.raises(OSError, match="Input/output error"):
+            await file.sync()
+        await file.sync()
+        assert await disk.read_file("/a") == b"new"
+
+    assert set(outcomes(scenario)) == {b"old"}
+
+
+def test_the_death_of_a_process_loses_nothing_that_was_written() -> None:
+    async def scenario() -> None:
+        storage = SimStorage()
+        disk = SimDisk(storage, "one")
+        file = await disk.open("/a", create=True)
+        await file.write_at(0, b"unsynced")
+        disk.lock_directory("/")
+        with pytest.raises(StartRefused, match="in use by process one"):
+            SimDisk(storage, "two").lock_directory("/")
+        disk.kill()
+        restarted = SimDisk(storage, "one")
+        restarted.lock_directory("/")
+        assert await restarted.read_file("/a") == b"unsynced"
+        with pytest.raises(RuntimeError, match="closed"):
+            await disk.read_file("/a")
+
+    virtual_time.run(scenario())
+
+
+def test_the_death_of_a_process_stops_a_write_between_two_pieces() -> None:
+    async def scenario() -> None:
+        storage = SimStorage()
+        disk = SimDisk(storage, "one")
+        file = await disk.open("/a", create=True)
+        writing = asyncio.create_task(file.write_at(0, bytes(10 * PIECE_BYTES)))
+        while await file.size() == 0:
+            await disk.exists("/a")
+        disk.kill()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+        size = await file.size()
+        assert 0 < size < 10 * PIECE_BYTES
+        await asyncio.sleep(1)
+        assert await file.size() == size
+
+    virtual_time.run(scenario())
+
+
+def test_a_full_disk_takes_what_fits_and_has_room_again_after_a_removal() -> None:
+    async def scenario() -> None:
+        disk = SimDisk(SimStorage(capacity_bytes=1000), "one")
+        await disk.write_file("/a", bytes(600))
+        assert await disk.space("/") == (1000, 400)
+        with pytest.raises(OSError, match="No space left") as caught:
+            await disk.write_file("/b", bytes(500))
+        assert caught.value.errno == errno.ENOSPC
+        assert await disk.list_directory("/") == ["a"]
+        assert await disk.space("/") == (1000, 400)
+        file = await disk.open("/a")
+        await file.write_at(0, bytes(1000))
+        with pytest.raises(OSError, match="No space left"):
+            await file.write_at(1000, b"x")
+        await file.truncate(10)
+        assert await disk.space("/") == (1000, 990)
+        await disk.remove("/a")
+        assert await disk.space("/") == (1000, 1000)
+
+    virtual_time.run(scenario())
+
+
+def test_rot_is_seen_before_and_after_a_loss_of_power() -> None:
+    async def scenario(disk: SimDisk) -> None:
+        await disk.write_file("/a", b"\x00\x00")
+        disk.storage.rot("/a", 1)
+        assert await disk.read_file("/a") == b"\x00\x01"
+
+    assert set(outcomes(scenario)) == {b"\x00\x01"}
+
+
+def test_operations_take_time() -> None:
+    async def scenario() -> float:
+        disk = SimDisk(SimStorage(), "one")
+        await disk.write_file("/a", bytes(1_000_000_000 // 1000))
+        return asyncio.get_running_loop().time()
+
+    assert 0.001 < virtual_time.run(scenario()) < 0.01
