@@ -1,17 +1,21 @@
 """The port to disks: positioned reads and writes, and the syncs that make them last.
 
-What was written counts only after `sync` of the file, a file's name only after `sync_directory` of the
-directory that holds it: the simulated disk (`dolmen.simulation.sim_disk`) takes everything else away in
-a crash. A failed sync is final: the file object must not be used again, and its bytes are suspect.
-Errors are `OSError` with the usual errno (ENOSPC, EIO, ENOENT, EEXIST). Paths are absolute strings.
+What was written counts only after `sync` of the file, a file's name only after `sync_directory` of
+the directory that holds it: the simulated disk (`dolmen.simulation.sim_disk`) takes everything else
+away in a crash. A failed sync is final: the file object must not be used again, and its bytes are
+suspect. Errors are `OSError` with the usual errno (ENOSPC, EIO, ENOENT, EEXIST). Paths are absolute
+strings.
 
-The real implementation runs on a small thread pool of its own, one `Disk` for each volume, so that a
-slow volume holds up nobody else. Cancelling a call does not undo or stop an operation under way.
+The real implementation runs on a small thread pool of its own, one `Disk` for each volume, so that
+a slow volume holds up nobody else. Cancelling a call does not undo or stop an operation under way.
 """
 
 from typing import Protocol
 
 from dolmen.protocol.checksums import Buffer
+
+LOCK_NAME = "lock"
+"""The entry that `lock_directory` leaves in a directory."""
 
 
 class DiskFile(Protocol):
@@ -53,7 +57,8 @@ class Disk(Protocol):
         """Return all bytes of a small file."""
 
     async def write_file(self, path: str, data: bytes, *, mode: int = 0o644) -> None:
-        """Replace a small file atomically and durably: temporary name, sync, rename, directory sync.
+        """Replace a small file atomically and durably: temporary name, sync, rename, directory
+        sync.
 
         `mode` are its permissions from the start: a secret is readable by nobody else at any time.
         """
@@ -86,7 +91,10 @@ class Disk(Protocol):
         """Return (capacity, free) of the file system that holds `path`, in bytes."""
 
     def lock_directory(self, path: str) -> DirectoryLock:
-        """Take the exclusive lock of an existing directory; StartRefused if another process has it."""
+        """Take the exclusive lock of an existing directory; StartRefused if another process has it.
+
+        Leaves an entry named LOCK_NAME in the directory.
+        """
 
     def close(self) -> None:
         """Stop the threads, after the operations under way."""

@@ -44,8 +44,12 @@ LINGER_S = 1.0
 """How long the rest of a body is read and dropped after an early answer: a connection reset before
 the peer has read the answer would take the answer with it. The peer stops as soon as it has it."""
 
-CLOSE_S = 1.0
-"""What running exchanges get to end in, and then once more to be cancelled in."""
+CLOSE_S = 0.6
+"""What control connections get to close in, then exchanges to end in, then once more to be
+cancelled in: no more than 2 s in all, which a user waits for."""
+
+CONNECTIONS_LIMIT = 10_000
+"""More peers than one process can serve well; the rest are reset before descriptors run out."""
 
 BACKLOG = 1024
 
@@ -166,6 +170,7 @@ class HttpListener:
         self._lingering: dict[object, aiohttp.StreamReader] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._controls: set[asyncio.Task[None]] = set()
+        self._connections = 0
         self._aborted = False
 
     async def start(self, listening: socket.socket) -> None:
@@ -196,12 +201,14 @@ class HttpListener:
                 reset(handler.transport)
 
     def connection_made(self, transport: asyncio.Transport) -> None:
-        """A connection accepted while the listener was aborted is reset as well."""
-        if self._aborted:
+        """Reset what was accepted while the listener was aborted, or is too much."""
+        self._connections += 1
+        if self._aborted or self._connections > CONNECTIONS_LIMIT:
             reset(transport)
 
     def connection_lost(self, handler: RequestHandler) -> None:
         """The peer is gone: nobody waits for the answer, and no rest of its body will come."""
+        self._connections -= 1
         lingering = self._lingering.pop(handler, None)
         if lingering is not None:
             lingering.feed_eof()

@@ -1,8 +1,8 @@
 """What a process gets from its machine: network, disks, tables, clock and chance.
 
-Everything a daemon or a client does to the world goes through one `Machine`, so that the same code runs
-on a real machine and on a simulated one. Waiting goes through asyncio (`asyncio.sleep`, `loop.time()`),
-which the simulation's event loop provides in virtual time.
+Everything a daemon or a client does to the world goes through one `Machine`, so that the same code
+runs on a real machine and on a simulated one. Waiting goes through asyncio (`asyncio.sleep`,
+`loop.time()`), which the simulation's event loop provides in virtual time.
 """
 
 from collections.abc import Awaitable, Callable

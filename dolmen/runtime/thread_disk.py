@@ -21,6 +21,7 @@ from typing import TypeVar
 
 from dolmen.protocol.checksums import Buffer
 from dolmen.protocol.errors import StartRefused
+from dolmen.runtime.disk import LOCK_NAME
 
 T = TypeVar("T")
 
@@ -32,7 +33,6 @@ INLINE_READ_BYTES = 1024 * 1024
 """A read in place copies at memory speed: this much holds up the loop for a tenth of a millisecond.
 """
 
-LOCK_NAME = "lock"
 TEMPORARY_SUFFIX = ".new"
 
 _NOT_IN_MEMORY = (errno.EAGAIN, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
@@ -48,7 +48,7 @@ class ThreadDisk:
         flags = os.O_CLOEXEC | (os.O_RDWR if writable else os.O_RDONLY)
         if create:
             flags |= os.O_CREAT
-        descriptor = asyncio.wrap_future(self._threads.submit(os.open, path, flags, 0o644))
+        descriptor = self.submit(lambda: os.open(path, flags, 0o644))
         try:
             return ThreadFile(await asyncio.shield(descriptor), self)
         except asyncio.CancelledError:
@@ -96,7 +96,13 @@ class ThreadDisk:
 
     async def run(self, work: Callable[[], T]) -> T:
         """Run `work` on a thread of this disk. Cancelling the caller does not stop it."""
-        return await asyncio.wrap_future(self._threads.submit(work))
+        return await asyncio.shield(self.submit(work))
+
+    def submit(self, work: Callable[[], T]) -> "asyncio.Future[T]":
+        """Have `work` run on a thread of this disk, also if nobody waits for it any more."""
+        running = asyncio.wrap_future(self._threads.submit(work))
+        running.add_done_callback(_take_note)
+        return running
 
 
 class ThreadFile:
@@ -148,14 +154,12 @@ class ThreadFile:
         self._check_open()
         descriptor = self._descriptor
         self._users += 1
-        running = asyncio.ensure_future(self._disk.run(lambda: work(descriptor)))
+        running = self._disk.submit(lambda: work(descriptor))
         running.add_done_callback(self._finish)
         return await asyncio.shield(running)
 
     def _finish(self, running: "asyncio.Future[T]") -> None:
         """The last operation of a file that was closed meanwhile closes its descriptor."""
-        if not running.cancelled():
-            running.exception()  # told to the caller, if there still is one
         self._users -= 1
         if self._closing and self._users == 0 and self._descriptor >= 0:
             os.close(self._descriptor)
@@ -167,7 +171,7 @@ class ThreadFile:
 
 
 class FileLock:
-    """An flock on a file of the directory, which the kernel drops with the process."""
+    """An flock on the file `lock` of the directory, which the kernel drops with the process."""
 
     def __init__(self, path: str) -> None:
         name = os.path.join(path, LOCK_NAME)
@@ -189,6 +193,12 @@ class FileLock:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def _take_note(done: "asyncio.Future[T]") -> None:
+    """An error is told to the caller; if there is none any more, it is of no interest."""
+    if not done.cancelled():
+        done.exception()
 
 
 def _close_unwanted(opened: "asyncio.Future[int]") -> None:
@@ -227,6 +237,7 @@ def _write_file(path: str, data: bytes, mode: int) -> None:
     descriptor = os.open(temporary, flags, mode)
     try:
         try:
+            os.fchmod(descriptor, mode)  # it may be left over from a process that died
             _write_fully(descriptor, 0, data)
             os.fsync(descriptor)
         finally:

@@ -1,14 +1,15 @@
 """The port to the network: control connections and bulk exchanges.
 
 A *control connection* carries calls, many in flight, each one bytes message in and one out. A *bulk
-exchange* is one head and one streamed body in each direction; the peer may answer before the end of the
-request's body, fall silent, or break off. The real implementation is `http_transport` (one WebSocket on
-`/rpc`; HTTP bodies under `/blocks`), the simulated one `dolmen.simulation.sim_transport`; one contract
-suite runs against both. Whatever goes wrong on the way is `PeerLost`, with the peer's address in its
-message; a port that is taken, or an address that is not ours, is `StartRefused`.
+exchange* is one head and one streamed body in each direction; the peer may answer before the end of
+the request's body, fall silent, or break off. The real implementation is `http_transport` (one
+WebSocket on `/rpc`; HTTP bodies under `/blocks`), the simulated one
+`dolmen.simulation.sim_transport`; one contract suite runs against both. Whatever goes wrong on the
+way is `PeerLost`, with the peer's address in its message; a port that is taken, or an address that
+is not ours, is `StartRefused`.
 
-No call waits for ever: each has a deadline, and bodies have a progress deadline (no byte accepted or
-received for so long), because a peer that is stopped keeps its connections open.
+No call waits for ever: each has a deadline, and bodies have a progress deadline (no byte accepted
+or received for so long), because a peer that is stopped keeps its connections open.
 """
 
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
@@ -152,7 +153,8 @@ class Transport(Protocol):
         """Start a bulk exchange; entered when the reply's head has arrived.
 
         `stall_s` is the progress deadline of both bodies and of the wait for the reply after the
-        request's body was sent. An early reply ends the sending. Connections are pooled per address.
+        request's body was sent. An early reply ends the sending. Connections are pooled per
+        address.
         """
 
     async def close(self) -> None:

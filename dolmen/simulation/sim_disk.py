@@ -61,7 +61,7 @@ class SimDisk:
     async def read_file(self, path: str) -> bytes:
         return await self._step(lambda: bytes(self.storage.file(path).data))
 
-    async def write_file(self, path: str, data: bytes) -> None:
+    async def write_file(self, path: str, data: bytes, *, mode: int = 0o644) -> None:
         await self.run(self._write_file(path, data))
 
     async def rename(self, source: str, target: str) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from dolmen.protocol.errors import StartRefused
+from dolmen.runtime.disk import LOCK_NAME
 
 DEFAULT_CAPACITY_BYTES = 1 << 40
 
@@ -268,6 +269,7 @@ class SimStorage:
         self.directory(path)
         if path in self.locks:
             raise StartRefused(f"directory {path} is in use by process {self.locks[path]}")
+        self.open(f"{path.rstrip('/')}/{LOCK_NAME}", create=True)
         self.locks[path] = process
 
     def _resized(self, inode: SimInode, before_bytes: int) -> None:

@@ -6,7 +6,7 @@ import errno
 import pytest
 
 from dolmen.protocol.errors import StartRefused
-from dolmen.runtime.disk import DiskFile
+from dolmen.runtime.disk import LOCK_NAME, DiskFile
 from tests.contract.disk_worlds import DiskWorld, RealDiskWorld, SimDiskWorld
 
 
@@ -185,6 +185,9 @@ def test_a_directory_has_one_owner_at_a_time(world: DiskWorld) -> None:
             world.disk.lock_directory(world.root)
         again.release()
         world.disk.lock_directory(world.root).release()
+        assert await world.disk.list_directory(world.root) == [LOCK_NAME]
+        with pytest.raises(FileNotFoundError):
+            world.disk.lock_directory(f"{world.root}/nothing")
 
     world.run(scenario)
 

@@ -478,6 +478,37 @@ def test_an_abort_resets_exchanges_in_mid_body(world: World, how: str) -> None:
     world.run(scenario)
 
 
+def test_closing_a_listener_waits_for_exchanges_only_for_a_moment(world: World) -> None:
+    async def scenario() -> None:
+        started = asyncio.Event()
+        cancelled = asyncio.Event()
+
+        async def answer(incoming: Incoming) -> Outgoing:
+            await incoming.body.skip()
+            started.set()
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                cancelled.set()
+            return Outgoing(b"")
+
+        async def ask() -> None:
+            async with world.client.exchange(listener.address, b"", body_of(bytes(10))):
+                pass
+
+        listener = await serve(world, answer)
+        asking = asyncio.create_task(ask())
+        await started.wait()
+        before = asyncio.get_running_loop().time()
+        await listener.close()
+        assert asyncio.get_running_loop().time() - before < 2
+        await cancelled.wait()
+        with pytest.raises(PeerLost, match=listener.address):
+            await asking
+
+    world.run(scenario)
+
+
 def test_an_abort_of_the_client_shows_in_the_middle_of_a_body(world: World) -> None:
     async def scenario() -> None:
         received = asyncio.Event()
