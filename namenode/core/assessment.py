@@ -1,0 +1,117 @@
+"""Keeps the conditions of blocks true: whatever changed about a block, it is assessed anew from
+scratch.
+
+Nothing is counted up or down from events, so that no repeated, lost or reordered report can make a
+figure drift: the condition of a block is a function of its record, its rows and the datanodes.
+"""
+
+from collections.abc import Iterable
+
+from dolmen.protocol.datanode_messages import ReplicaState
+from namenode.core.block_map import (
+    Holding,
+    Known,
+    Standing,
+    Worth,
+    counting,
+    holdings,
+    look_up,
+    rows_of,
+)
+from namenode.core.conditions import Condition, Conditions, Surroundings, judge, survey
+from namenode.core.datanodes import Datanodes
+from namenode.core.lookup import load_meta
+from namenode.core.tables import View
+
+
+class Assessor:
+    """The conditions of all blocks, and what else is noteworthy about a block."""
+
+    def __init__(self, datanodes: Datanodes) -> None:
+        self._datanodes = datanodes
+        self.conditions = Conditions()
+        self.around = Surroundings({}, {})
+        self.unsound: dict[int, None] = {}
+        """Complete blocks of which somebody holds a replica that is worth nothing, in turn."""
+        self.crowded: dict[int, None] = {}
+        """Complete blocks with two replicas on one host, whether or not another could take one."""
+        self.corrupt: dict[int, set[str]] = {}
+        """Block → datanodes that have, or had and put aside, a damaged replica not yet replaced."""
+
+    def look_around(self) -> tuple[bool, bool]:
+        """See where replicas could go; return whether there is a new host, and a second rack."""
+        before, self.around = self.around, survey(self._datanodes.usable())
+        new_host = bool(self.around.hosts.keys() - before.hosts.keys())
+        second_rack = len(before.racks) <= 1 < len(self.around.racks)
+        return new_host, second_rack
+
+    def held(self, known: Known, soft: View) -> list[Holding]:
+        """Return the replicas of a known block."""
+        assert known.block is not None
+        return holdings(rows_of(soft, known.block.block_id), known.block, self._datanodes)
+
+    def assess(self, block_id: int, view: View, soft: View) -> Known:
+        """Find out how a block fares, and note it."""
+        known = look_up(view, load_meta(view), block_id)
+        if known.standing is not Standing.COMPLETE or known.block is None:
+            self.forget(block_id)
+            return known
+        held = self.held(known, soft)
+        count_on = counting(held, block_id)
+        length_bytes = known.block.length_bytes
+        condition = judge(count_on, known.wanted, length_bytes, self.around)
+        self.conditions.set(block_id, condition)
+        _mark(self.crowded, block_id, len({d.host for d in count_on}) < len(count_on))
+        _mark(self.unsound, block_id, any(is_worthless(holding) for holding in held))
+        self._note_corrupt(block_id, held, condition)
+        return known
+
+    def forget(self, block_id: int) -> None:
+        """A block is not to be kept at its replication (any more)."""
+        self.conditions.set(block_id, None)
+        self.unsound.pop(block_id, None)
+        self.crowded.pop(block_id, None)
+        self.corrupt.pop(block_id, None)
+
+    def note_corrupt(self, block_id: int, datanode_id: str) -> None:
+        """A datanode found its replica damaged and has put it aside."""
+        self.corrupt.setdefault(block_id, set()).add(datanode_id)
+
+    def _note_corrupt(
+        self, block_id: int, held: Iterable[Holding], condition: Condition | None
+    ) -> None:
+        """Damaged replicas count until they are replaced, there or elsewhere."""
+        wrong = {h.datanode.datanode_id for h in held if h.worth is Worth.WRONG}
+        replaced = {h.datanode.datanode_id for h in held if h.worth is Worth.GOOD}
+        healed = condition in (None, Condition.OVER_REPLICATED, Condition.MIS_REPLICATED)
+        before = set() if healed else self.corrupt.get(block_id, set())
+        if damaged := (before - replaced) | wrong:
+            self.corrupt[block_id] = damaged
+        else:
+            self.corrupt.pop(block_id, None)
+
+    def check_invariants(self, view: View, soft: View, block_ids: Iterable[int]) -> None:
+        """Raise unless what is noted of these blocks is what a count from scratch gives."""
+        fresh = Assessor(self._datanodes)
+        fresh.around = self.around
+        for block_id in block_ids:
+            fresh.assess(block_id, view, soft)
+            noted, true = self.conditions.get(block_id), fresh.conditions.get(block_id)
+            assert noted is true, f"block {block_id:x} is noted as {noted!r} and is {true!r}"
+            for name in ("unsound", "crowded"):
+                marks, true_marks = getattr(self, name), getattr(fresh, name)
+                assert (block_id in marks) == (block_id in true_marks), f"{block_id:x}: {name}"
+
+
+def is_worthless(holding: Holding) -> bool:
+    """Return whether a complete block's replica counts for nothing and is not on its way."""
+    if holding.replica.state == ReplicaState.TEMPORARY:
+        return False
+    return holding.worth is not Worth.GOOD
+
+
+def _mark(marks: dict[int, None], block_id: int, marked: bool) -> None:
+    if marked:
+        marks.setdefault(block_id)
+    else:
+        marks.pop(block_id, None)

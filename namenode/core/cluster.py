@@ -1,0 +1,338 @@
+"""The cluster as the namenode knows it: datanodes, replicas, safe mode, repair; all of it soft.
+
+Everything here is rebuilt by registrations and reports after a start. It answers what decisions
+about files need to know (`Knowledge`), takes what datanodes say, and hands out what they are to do.
+The soft tables are changed in one transaction for each slice of work, begun and committed within
+one call.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from random import Random
+from typing import Protocol
+
+import msgspec
+
+from dolmen.protocol.client_messages import ClusterReport, ReplicaLocation
+from dolmen.protocol.datanode_messages import (
+    CommandFailed,
+    Heartbeat,
+    RegisterDatanode,
+    ReplicaChange,
+    ReportBlocks,
+)
+from dolmen.protocol.errors import AccessDenied, InvalidRequest, WrongCluster
+from dolmen.protocol.tokens import ClusterKeys, Target
+from namenode.core import cluster_report
+from namenode.core.assessment import Assessor
+from namenode.core.block_map import Tables, good, holdings, rows_of
+from namenode.core.datanodes import Datanodes, DatanodeState, Liveness, Patience
+from namenode.core.intake import Intake
+from namenode.core.knowledge import Wish
+from namenode.core.lookup import load_meta
+from namenode.core.outcome import Effect
+from namenode.core.placement import Place, Request, choose
+from namenode.core.records import DATANODE, STORAGE, AdminState, Block, Storage
+from namenode.core.redundancy import Redundancy, RepairOptions
+from namenode.core.replica_reports import Piece
+from namenode.core.safe_mode import SafeMode, SafeModeOptions
+from namenode.core.tables import DATANODES, STORAGES, View, Writer
+from namenode.core.upkeep import Dispatch, Moment, Parts, Upkeep, UpkeepOptions
+
+CHECKS_LIMIT = 1000
+"""Hints of damage waiting for one datanode; a hint lost to the limit comes again with the next
+read."""
+
+VOLUMES_LIMIT = 256
+"""Volumes of one datanode: more than a machine has disks."""
+
+
+class SoftTransaction(Writer, Protocol):
+    """Structurally `dolmen.runtime.key_value.WriteTransaction`."""
+
+    def commit(self) -> None: ...
+
+
+class SoftTables(Protocol):
+    """Structurally `dolmen.runtime.key_value.KeyValue`, as far as it is needed here."""
+
+    def snapshot(self) -> AbstractContextManager[View]: ...
+    def begin(self) -> SoftTransaction: ...
+
+
+class ClusterOptions(msgspec.Struct, frozen=True):
+    """What the cluster's upkeep needs to know of the settings."""
+
+    patience: Patience
+    safe_mode: SafeModeOptions
+    repair: RepairOptions
+    upkeep: UpkeepOptions
+    software_version: str = ""
+
+
+class Means(msgspec.Struct, frozen=True):
+    """What the cluster works with."""
+
+    keys: ClusterKeys
+    soft: SoftTables
+    random: Random
+
+
+class Cluster:
+    """Soft state, and the `Knowledge` that decisions about files need of it."""
+
+    def __init__(self, options: ClusterOptions, means: Means, view: View, now_ms: int) -> None:
+        self._options = options
+        self._soft = means.soft
+        self.random = means.random
+        self.datanodes = Datanodes(options.patience, now_ms)
+        for _, value in view.scan(DATANODES):
+            self.datanodes.expect(DATANODE.decode(value))
+        self._assessor = Assessor(self.datanodes)
+        self._redundancy = Redundancy(options.repair, self.datanodes, means.random)
+        self._safe_mode = SafeMode(options.safe_mode, load_meta(view).blocks)
+        self._intake = Intake(self.datanodes, self._assessor, self._redundancy, self._safe_mode)
+        parts = Parts(
+            self.datanodes,
+            self._assessor,
+            self._redundancy,
+            self._safe_mode,
+            self._intake,
+            means.keys,
+        )
+        self._upkeep = Upkeep(options.upkeep, parts)
+
+    # ------------------------------------------------------------ Knowledge
+
+    def in_safe_mode(self) -> str | None:
+        """See Knowledge."""
+        return self._safe_mode.reason()
+
+    def registered_count(self) -> int:
+        """See Knowledge."""
+        return sum(d.admin_state is not AdminState.DECOMMISSIONED for d in self.datanodes)
+
+    def choose_targets(self, wish: Wish) -> tuple[Target, ...]:
+        """See Knowledge."""
+        holders = [self.datanodes.get(datanode_id) for datanode_id in wish.holders]
+        request = Request(
+            wanted=wish.wanted,
+            length_bytes=wish.length_bytes,
+            writer_host=wish.writer_host,
+            holders=tuple(Place(d.datanode_id, d.host, d.rack) for d in holders if d is not None),
+            excluded=frozenset(wish.excluded) | frozenset(wish.holders),
+        )
+        chosen = choose(self.datanodes.usable(), request, self.random)
+        return tuple(datanode.target for datanode in chosen)
+
+    def targets_of(self, datanode_ids: tuple[str, ...]) -> tuple[Target, ...]:
+        """See Knowledge."""
+        known = [self.datanodes.get(datanode_id) for datanode_id in datanode_ids]
+        return tuple(d.target for d in known if d and d.liveness is Liveness.LIVE)
+
+    def good_replicas(self, block: Block) -> int:
+        """See Knowledge."""
+        return len(self._good(block))
+
+    def locations(self, block: Block, reader_host: str) -> tuple[ReplicaLocation, ...]:
+        """See Knowledge. Replicas that are ordered deleted come last, for want of others."""
+        rack = next((d.rack for d in self.datanodes if d.host == reader_host), None)
+        found = self._good(block)
+        self.random.shuffle(found)
+        found.sort(
+            key=lambda datanode: (
+                block.block_id in datanode.orders,
+                datanode.liveness,
+                datanode.host != reader_host,
+                datanode.rack != rack,
+            )
+        )
+        return tuple(_location(datanode) for datanode in found)
+
+    def _good(self, block: Block) -> list[DatanodeState]:
+        with self._soft.snapshot() as soft:
+            return good(holdings(rows_of(soft, block.block_id), block, self.datanodes))
+
+    # ------------------------------------------------------------ joining and leaving
+
+    def check_may_join(self, request: RegisterDatanode, view: View) -> None:
+        """Raise unless a datanode that knows the secret may register as what it says it is."""
+        epoch = load_meta(view).epoch
+        if request.highest_epoch > epoch:
+            raise WrongCluster(
+                f"this datanode has followed a namenode of epoch {request.highest_epoch} and this"
+                f" one is of epoch {epoch}: it works on an old copy of the namespace; start the"
+                " namenode on its newest directory"
+            )
+        known = self.datanodes.get(request.datanode_id)
+        elsewhere = known and known.connected and known.address != request.address
+        if known and elsewhere and known.liveness is Liveness.LIVE:
+            raise AccessDenied(
+                f"datanode {request.datanode_id} is connected already, from {known.address}:"
+                " its directories have been copied, or two processes serve them; give a new"
+                " datanode empty directories"
+            )
+        storage_ids = [status.storage_id for status in request.storages]
+        if len(set(storage_ids)) < len(storage_ids) or len(storage_ids) > VOLUMES_LIMIT:
+            raise InvalidRequest(
+                f"a datanode has at most {VOLUMES_LIMIT} volumes, each of its own id"
+            )
+        for storage in _known_storages(request, view):
+            if storage.datanode_id != request.datanode_id:
+                raise AccessDenied(
+                    f"volume {storage.storage_id} belongs to datanode {storage.datanode_id}"
+                )
+
+    def join(self, request: RegisterDatanode, view: View) -> None:
+        """A datanode's registration is durable: it is LIVE."""
+        value = view.get(DATANODES, request.datanode_id.encode())
+        assert value is not None, "a datanode joins only after its registration was logged"
+        before = self.datanodes.get(request.datanode_id)
+        if before is not None:
+            self._redundancy.forget_target(request.datanode_id)
+            self._upkeep.look_again(before.orders)
+        storages = list(_known_storages(request, view))
+        change = self.datanodes.join(DATANODE.decode(value), request, storages)
+        datanode = self.datanodes.get(request.datanode_id)
+        assert datanode is not None
+        self._intake.begin(datanode)
+        if before is not None:
+            self._upkeep.drop_volumes(before.volumes.keys() - datanode.volumes.keys())
+        if change.before is Liveness.DEAD:
+            self._upkeep.classify_again(datanode)
+        self._upkeep.look_around()
+        self._upkeep.news.append(f"datanode {request.datanode_id} registered, {request.address}")
+
+    def leave(self, datanode_id: str) -> None:
+        """A datanode's connection is gone."""
+        datanode = self.datanodes.get(datanode_id)
+        if datanode is not None and datanode.connected:
+            self._upkeep.look_again(datanode.orders)
+            self.datanodes.lose(datanode_id)
+            self._upkeep.news.append(f"datanode {datanode_id} is STALE: its connection is lost")
+
+    def hear(self, datanode_id: str, heartbeat: Heartbeat) -> None:
+        """A heartbeat has come."""
+        datanode = self._connected(datanode_id)
+        was_dead = datanode.liveness is Liveness.DEAD
+        lost = self.datanodes.hear(datanode_id, heartbeat.storages, heartbeat.load)
+        self._upkeep.drop_volumes(lost)
+        if was_dead:
+            self._upkeep.classify_again(datanode)
+
+    # ------------------------------------------------------------ reports
+
+    def open_page(self, datanode_id: str, page: ReportBlocks) -> None:
+        """Check that this page of a full report may come now. InvalidRequest."""
+        self._intake.open_page(self._connected(datanode_id), page)
+
+    def take_piece(
+        self, datanode_id: str, storage_id: str, piece: Piece, view: View
+    ) -> tuple[list[int], bool]:
+        """Take one slice of a page; return the blocks concerned, and whether to call again."""
+        datanode = self._connected(datanode_id)
+        with self._changing(view) as tables:
+            return self._intake.take_piece(datanode, storage_id, piece, tables)
+
+    def end_report(self, datanode_id: str) -> None:
+        """The datanode's full report has been taken whole."""
+        self._intake.end(self._connected(datanode_id))
+
+    def take_changes(
+        self, datanode_id: str, changes: tuple[ReplicaChange, ...], view: View
+    ) -> list[int]:
+        """Take one slice of an incremental report; return the blocks concerned."""
+        datanode = self._connected(datanode_id)
+        with self._changing(view) as tables:
+            for change in changes:
+                self._intake.take_change(datanode, change, tables)
+        return [change.replica.block_id for change in changes]
+
+    def take_failures(
+        self, datanode_id: str, failures: tuple[CommandFailed, ...], now_ms: int
+    ) -> None:
+        """Commands that could not be carried out: the copies among them are planned elsewhere."""
+        for failure in failures:
+            self._redundancy.failed(failure.block_id, datanode_id, now_ms)
+            self._upkeep.news.append(
+                f"datanode {datanode_id} could not do a command for block"
+                f" {failure.block_id:016x}: {failure.reason[:200]}"
+            )
+
+    def take_hint(self, block_id: int, stamp: int, datanode_id: str) -> None:
+        """A reader found this replica damaged: its datanode is to look for itself."""
+        datanode = self.datanodes.get(datanode_id)
+        if datanode and datanode.connected and len(datanode.checks) < CHECKS_LIMIT:
+            datanode.checks[block_id] = stamp
+
+    # ------------------------------------------------------------ upkeep
+
+    def release(self, effects: tuple[Effect, ...], view: View, now: Moment) -> None:
+        """Take the effects of edits that have been committed."""
+        with self._changing(view) as tables:
+            self._upkeep.release(effects, tables, now)
+
+    def tick(self, now: Moment) -> list[Dispatch]:
+        """Let time pass; return commands."""
+        return self._upkeep.tick(now)
+
+    def step(self, view: View, now: Moment) -> tuple[list[Dispatch], bool]:
+        """Do one slice of work; return commands, and whether there is more to do now."""
+        with self._changing(view) as tables:
+            return self._upkeep.step(tables, now)
+
+    def take_news(self) -> list[str]:
+        """Return what happened since the last call, for the log."""
+        news, self._upkeep.news = self._upkeep.news, []
+        return news
+
+    def report(self, view: View) -> ClusterReport:
+        """Return the cluster as `dolmen report` shows it."""
+        return cluster_report.build(
+            cluster_report.Figures(
+                load_meta(view),
+                self.datanodes,
+                self._assessor,
+                self._safe_mode,
+                self._redundancy.pending_count,
+                self._options.software_version,
+            )
+        )
+
+    def check_invariants(self, view: View, block_ids: list[int]) -> None:
+        """Raise unless the conditions of these blocks are what a count from scratch gives."""
+        with self._soft.snapshot() as soft:
+            self._assessor.check_invariants(view, soft, block_ids)
+
+    def _connected(self, datanode_id: str) -> DatanodeState:
+        datanode = self.datanodes.get(datanode_id)
+        if datanode is None or not datanode.connected:
+            raise InvalidRequest("register first: this datanode is not connected")
+        return datanode
+
+    @contextmanager
+    def _changing(self, view: View) -> Iterator[Tables]:
+        """The soft tables, to be changed in one transaction. What was done before an error stays:
+        rows are facts, each for itself, and what is noted of their blocks must agree with them."""
+        transaction = self._soft.begin()
+        try:
+            yield Tables(view, transaction, self.datanodes.replica_counts)
+        finally:
+            transaction.commit()
+
+
+def _known_storages(request: RegisterDatanode, view: View) -> Iterator[Storage]:
+    for status in request.storages:
+        value = view.get(STORAGES, status.storage_id.encode())
+        if value is not None:
+            yield STORAGE.decode(value)
+
+
+def _location(datanode: DatanodeState) -> ReplicaLocation:
+    return ReplicaLocation(
+        datanode.datanode_id,
+        datanode.address,
+        datanode.host,
+        datanode.rack,
+        stale=datanode.liveness is not Liveness.LIVE,
+    )

@@ -1,0 +1,76 @@
+"""The figures of `dolmen report`."""
+
+import msgspec
+
+from dolmen.protocol.client_messages import ClusterReport, DatanodeReport
+from namenode.core.assessment import Assessor
+from namenode.core.conditions import UNDER_REPLICATED, Condition
+from namenode.core.datanodes import Datanodes, DatanodeState, Liveness
+from namenode.core.records import Meta
+from namenode.core.safe_mode import SafeMode
+
+
+class Figures(msgspec.Struct, frozen=True):
+    """Where the figures come from."""
+
+    meta: Meta
+    datanodes: Datanodes
+    assessor: Assessor
+    safe_mode: SafeMode
+    pending_transfers: int
+    software_version: str
+
+
+def build(figures: Figures) -> ClusterReport:
+    """Return the report. While safe mode waits for reports, what nobody has reported is missing."""
+    conditions = figures.assessor.conditions
+    datanodes = figures.datanodes
+    live = [d for d in datanodes if d.liveness is Liveness.LIVE]
+    starting = figures.safe_mode.starting
+    return ClusterReport(
+        version=figures.software_version,
+        safe_mode=figures.safe_mode.reason() is not None,
+        live_datanodes=len(live),
+        stale_datanodes=datanodes.count(Liveness.STALE),
+        dead_datanodes=datanodes.count(Liveness.DEAD),
+        files=figures.meta.files,
+        blocks=figures.meta.blocks,
+        capacity_bytes=sum(_capacity_bytes(datanode) for datanode in live),
+        used_bytes=sum(_used_bytes(datanode) for datanode in live),
+        under_replicated_blocks=conditions.count(*UNDER_REPLICATED),
+        over_replicated_blocks=conditions.count(Condition.OVER_REPLICATED),
+        mis_replicated_blocks=conditions.count(Condition.MIS_REPLICATED),
+        missing_blocks=(
+            figures.safe_mode.missing() if starting else conditions.count(Condition.MISSING)
+        ),
+        corrupt_replicas=sum(len(found) for found in figures.assessor.corrupt.values()),
+        pending_transfers=figures.pending_transfers,
+        datanodes=tuple(
+            _datanode(datanode, datanodes)
+            for datanode in sorted(datanodes, key=lambda datanode: datanode.number)
+        ),
+    )
+
+
+def _datanode(datanode: DatanodeState, datanodes: Datanodes) -> DatanodeReport:
+    heard_ms = datanode.heard_ms
+    return DatanodeReport(
+        id=datanode.datanode_id,
+        address=datanode.address,
+        host=datanode.host,
+        rack=datanode.rack,
+        state=datanode.liveness.name,
+        admin_state=datanode.admin_state.name,
+        capacity_bytes=_capacity_bytes(datanode),
+        used_bytes=_used_bytes(datanode),
+        blocks=sum(datanodes.replica_counts[number] for number in datanode.volumes),
+        last_heartbeat_s=None if heard_ms is None else (datanodes.ran_ms - heard_ms) / 1000,
+    )
+
+
+def _capacity_bytes(datanode: DatanodeState) -> int:
+    return sum(volume.status.capacity_bytes for volume in datanode.volumes.values())
+
+
+def _used_bytes(datanode: DatanodeState) -> int:
+    return sum(volume.status.used_bytes for volume in datanode.volumes.values())

@@ -1,0 +1,126 @@
+"""How each complete block fares: missing, under-, over- or mis-replicated; the rest are fine.
+
+`judge` is the rule, from the datanodes whose replica counts. `Conditions` holds the blocks that are
+not fine, each in exactly one set, so that the sizes of the sets are the figures of the report. The
+sets of under-replicated blocks are the queues of repair: most urgent first, and within one level in
+turn.
+
+The sets are in memory: they hold only what is wrong, which is little unless much has failed.
+"""
+
+import enum
+from collections.abc import Iterable, Sequence
+from itertools import islice
+
+import msgspec
+
+from namenode.core.datanodes import DatanodeState
+
+
+class Condition(enum.IntEnum):
+    """What is wrong with a block; of the under-replicated ones, the order of repair."""
+
+    ONE_LEFT = 1
+    """Under-replicated: a single replica is left."""
+    FEW_LEFT = 2
+    """Under-replicated: fewer than a third of those wanted."""
+    SOME_GONE = 3
+    """Under-replicated otherwise."""
+    MIS_REPLICATED = 4
+    OVER_REPLICATED = 5
+    MISSING = 6
+
+
+UNDER_REPLICATED = (Condition.ONE_LEFT, Condition.FEW_LEFT, Condition.SOME_GONE)
+REPAIRED = (*UNDER_REPLICATED, Condition.MIS_REPLICATED)
+"""What a further replica helps, most urgent first."""
+
+WORSE_THAN_A_THIRD = 3
+
+
+class Surroundings(msgspec.Struct, frozen=True):
+    """What the cluster offers: hosts and racks with a datanode that takes new replicas, each with
+    the most room there is on one."""
+
+    hosts: dict[str, int]
+    racks: dict[str, int]
+
+
+def survey(datanodes: Iterable[DatanodeState]) -> Surroundings:
+    """Return what these datanodes, all usable, offer."""
+    hosts: dict[str, int] = {}
+    racks: dict[str, int] = {}
+    for datanode in datanodes:
+        hosts[datanode.host] = max(hosts.get(datanode.host, 0), datanode.free_bytes)
+        racks[datanode.rack] = max(racks.get(datanode.rack, 0), datanode.free_bytes)
+    return Surroundings(hosts, racks)
+
+
+def judge(
+    held_by: Sequence[DatanodeState], wanted: int, length_bytes: int, around: Surroundings
+) -> Condition | None:
+    """Return what is wrong with a complete block whose counting replicas are on `held_by`.
+
+    Badly spread is one that has enough replicas, and two of them on one host although another host
+    could take one, or on one rack only although another could.
+    """
+    count = len(held_by)
+    if count == 0:
+        return Condition.MISSING
+    if count < wanted:
+        if count == 1:
+            return Condition.ONE_LEFT
+        few = count * WORSE_THAN_A_THIRD < wanted
+        return Condition.FEW_LEFT if few else Condition.SOME_GONE
+    if count > wanted:
+        return Condition.OVER_REPLICATED
+    hosts = {datanode.host for datanode in held_by}
+    racks = {datanode.rack for datanode in held_by}
+    crowded = len(hosts) < count and _offers_other(around.hosts, hosts, length_bytes)
+    narrow = count > 1 and len(racks) == 1 and _offers_other(around.racks, racks, length_bytes)
+    return Condition.MIS_REPLICATED if crowded or narrow else None
+
+
+def _offers_other(offered: dict[str, int], taken: set[str], length_bytes: int) -> bool:
+    return any(room >= length_bytes and name not in taken for name, room in offered.items())
+
+
+class Conditions:
+    """The blocks that are not fine."""
+
+    def __init__(self) -> None:
+        self._sets: dict[Condition, dict[int, None]] = {condition: {} for condition in Condition}
+        self._of: dict[int, Condition] = {}
+
+    def get(self, block_id: int) -> Condition | None:
+        """Return what is wrong with a block, None if nothing is."""
+        return self._of.get(block_id)
+
+    def set(self, block_id: int, condition: Condition | None) -> None:
+        """Note what is wrong with a block; it keeps its place in the queue if that is no news."""
+        before = self._of.get(block_id)
+        if before is condition:
+            return
+        if before is not None:
+            del self._sets[before][block_id]
+            del self._of[block_id]
+        if condition is not None:
+            self._sets[condition][block_id] = None
+            self._of[block_id] = condition
+
+    def count(self, *conditions: Condition) -> int:
+        """Return how many blocks have one of these conditions."""
+        return sum(len(self._sets[condition]) for condition in conditions)
+
+    def take_turn(self, condition: Condition, limit: int) -> list[int]:
+        """Return the next `limit` blocks of this condition, which go to the end of its queue."""
+        queue = self._sets[condition]
+        block_ids = list(islice(queue, limit))
+        for block_id in block_ids:
+            del queue[block_id]
+            queue[block_id] = None
+        return block_ids
+
+    def items(self) -> Iterable[tuple[int, Condition]]:
+        """Return all blocks that are not fine."""
+        return self._of.items()

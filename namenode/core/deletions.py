@@ -1,0 +1,110 @@
+"""Which replicas are ordered deleted, and the proof that each needs (rules 22, 24, 25).
+
+Replicas of blocks that left the namespace need none but that the namespace is whole. A replica too
+many goes only while as many proven good ones remain as are wanted. A worthless one (of an old
+stamp, never finished, or not what was committed) goes when enough proven good ones live; when it
+stands in the way of the only copy that can still be made, one is enough.
+
+An order is repeated until the datanode reports the replica gone, and until then it counts as gone.
+"""
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from dolmen.protocol.datanode_messages import InvalidateReplica
+from namenode.core.assessment import is_worthless
+from namenode.core.block_map import Holding, Tables, Worth, rows_of
+from namenode.core.datanodes import Datanodes, DatanodeState, Order
+from namenode.core.excess import choose_excess
+
+ORDERS_LIMIT = 1000
+"""Orders outstanding at one datanode, so that all go out with the tick that gave them, in one
+message of some kilobytes; more are given when these are done."""
+
+
+def order(datanode: DatanodeState, block_id: int, given: Order) -> bool:
+    """Order a replica deleted; return whether that could be done now."""
+    if not datanode.connected or block_id in datanode.orders:
+        return False
+    if len(datanode.orders) >= ORDERS_LIMIT:
+        return False
+    datanode.orders[block_id] = given
+    return True
+
+
+def proven(held: Sequence[Holding], block_id: int) -> list[DatanodeState]:
+    """Return the datanodes whose good replica is proof for a deletion."""
+    return [
+        holding.datanode
+        for holding in held
+        if holding.worth is Worth.GOOD
+        and holding.datanode.proving
+        and block_id not in holding.datanode.orders
+    ]
+
+
+def order_excess(held: Sequence[Holding], block_id: int, wanted: int) -> int:
+    """Order the replicas deleted that are too many; return how many were."""
+    stamps = {holding.datanode.datanode_id: holding.replica.stamp for holding in held}
+    excess = choose_excess(proven(held, block_id), wanted)
+    return sum(order(d, block_id, Order(stamps[d.datanode_id])) for d in excess)
+
+
+def order_worthless(
+    held: Sequence[Holding],
+    block_id: int,
+    enough: int,
+    awaited: Callable[[int, str], bool],
+) -> int:
+    """Order the worthless replicas deleted, if `enough` good ones are proven; return how many were.
+
+    One that is `awaited`, because its datanode is just finishing it, is left alone.
+    """
+    if len(proven(held, block_id)) < max(1, enough):
+        return 0
+    return sum(
+        order(holding.datanode, block_id, Order(holding.replica.stamp))
+        for holding in held
+        if is_worthless(holding)
+        and holding.datanode.proving
+        and not awaited(block_id, holding.datanode.datanode_id)
+    )
+
+
+def order_orphan(tables: Tables, block_id: int, datanodes: Datanodes) -> bool:
+    """Order all replicas deleted of a block that left the namespace; return whether all were.
+
+    Rows of datanodes that are not there go: those come back with their reports.
+    """
+    settled = True
+    for row in rows_of(tables.soft, block_id):
+        datanode = datanodes.holder(row.storage_number)
+        if datanode is None or not datanode.connected:
+            tables.remove_row(block_id, row.storage_number)
+        else:
+            order(datanode, block_id, Order(row.replica.stamp, orphan=True))
+            settled = settled and block_id in datanode.orders
+    return settled
+
+
+class Sending(msgspec.Struct, frozen=True):
+    """Which orders go out in this tick."""
+
+    now_ms: int
+    repeat_after_ms: int
+    orphans_only: bool  # deletions of blocks that live must wait
+
+
+def due_orders(datanode: DatanodeState, sending: Sending) -> list[InvalidateReplica]:
+    """Return the orders to send to a connected datanode now: new ones, and those unanswered."""
+    due = []
+    for block_id, given in datanode.orders.items():
+        waits = sending.orphans_only and not given.orphan
+        sent_ms = given.sent_ms
+        fresh = sent_ms is None or sending.now_ms - sent_ms >= sending.repeat_after_ms
+        if waits or not fresh:
+            continue
+        given.sent_ms = sending.now_ms
+        due.append(InvalidateReplica(block_id, given.stamp))
+    return due
