@@ -1,0 +1,1 @@
+"""The datanode's pure decisions: no I/O, no clock, no chance, no asyncio."""

@@ -1,0 +1,104 @@
+"""What a restart makes of the files it finds of one block (rules 13 and 19).
+
+Finalizing and restamping move a replica from one good state to the next through several renames and
+syncs, and a crash may fall between any two, with any of the unsynced names kept or lost. The
+checksum file of the highest stamp decides: in its final form it says what the data file must be,
+wherever that stands (a half-done finalize is finished); in its unfinished form it needs a data file
+being written. A restamp of a finalized replica that had not yet moved the data is undone. What fits
+nothing is set aside, never deleted.
+"""
+
+from dataclasses import dataclass
+
+from datanode.core.checksum_file import Contents, FinalizedContents, UnfinishedContents
+from datanode.core.layout import Place
+
+
+@dataclass(frozen=True)
+class FoundChecksums:
+    """A checksum file: where it stands and what it says, None if it is damaged."""
+
+    place: Place
+    stamp: int
+    contents: Contents | None
+
+
+@dataclass(frozen=True)
+class FoundBlock:
+    """All files of one block on one volume: the sizes of its data files, and its checksum files."""
+
+    data_bytes: dict[Place, int]
+    checksums: tuple[FoundChecksums, ...]
+
+
+@dataclass(frozen=True)
+class Serve:
+    """A finalized replica; its data file stands in `data_place`, its checksums in `found.place`."""
+
+    found: FoundChecksums
+    contents: FinalizedContents
+    data_place: Place
+
+
+@dataclass(frozen=True)
+class Recover:
+    """An unfinished replica: its records are to be compared with the bytes on disk."""
+
+    found: FoundChecksums
+    contents: UnfinishedContents
+
+
+@dataclass(frozen=True)
+class Discard:
+    """A copy that never was finished and never was promised to anybody."""
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """Files that cannot be explained, or do not fit; `damaged` is what they claim to be, if
+    known."""
+
+    reason: str
+    damaged: FinalizedContents | None = None
+
+
+Decision = Serve | Recover | Discard | SetAside
+
+
+def decide(block: FoundBlock) -> Decision:
+    """Return what the files of a block are worth."""
+    if not block.data_bytes:
+        return SetAside("checksums without data")
+    known = [found for found in block.checksums if found.contents is not None]
+    if not known:
+        return SetAside("data without an intact checksum file")
+    for found in sorted(known, key=_rank, reverse=True):
+        if isinstance(found.contents, FinalizedContents):
+            return _serve(block, found, found.contents)
+        if not isinstance(found.contents, UnfinishedContents) or found.contents.temporary:
+            continue
+        if Place.BEING_WRITTEN in block.data_bytes:
+            return Recover(found, found.contents)
+    if any(_is_temporary(found) for found in known):
+        return Discard()
+    return SetAside("no data file fits its checksum files")
+
+
+def _rank(found: FoundChecksums) -> tuple[int, bool, bool]:
+    final_form = isinstance(found.contents, FinalizedContents)
+    return found.stamp, final_form, found.place is Place.FINALIZED
+
+
+def _serve(block: FoundBlock, found: FoundChecksums, contents: FinalizedContents) -> Decision:
+    if contents.stamp != found.stamp:
+        return SetAside("the checksum file's name and contents name two stamps", contents)
+    for place in (Place.FINALIZED, Place.BEING_WRITTEN):
+        if block.data_bytes.get(place) == contents.length_bytes:
+            return Serve(found, contents, place)
+    sizes = ", ".join(str(size) for size in block.data_bytes.values())
+    reason = f"the data file has {sizes} bytes where {contents.length_bytes} were finalized"
+    return SetAside(reason, contents)
+
+
+def _is_temporary(found: FoundChecksums) -> bool:
+    return isinstance(found.contents, UnfinishedContents) and found.contents.temporary

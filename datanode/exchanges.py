@@ -1,0 +1,145 @@
+"""What listens on a datanode's address: bulk exchanges, each of its kind a limited number at once.
+
+A segment waits for a place among those at the same position of a pipeline. As each position waits
+only for the next one, datanodes that write through one another never wait in a circle.
+"""
+
+import asyncio
+import logging
+from collections import defaultdict
+from dataclasses import dataclass
+
+from datanode.access import TokenCheck
+from datanode.copying import CopyOrder, ReplicaCopier
+from datanode.reading import ReplicaReader
+from datanode.segments import SegmentReceiver
+from datanode.writing import ReplicaWriter
+from dolmen.protocol.block_messages import (
+    BlockReply,
+    CopyReplica,
+    FinalizeReplica,
+    ReadChecksums,
+    ReadRanges,
+    ReplicaFinalized,
+    ReplicaRestamped,
+    RestampReplica,
+    WriteSegment,
+    decode_request,
+    encode_head,
+    refusal_of,
+)
+from dolmen.protocol.control_messages import encode_error
+from dolmen.protocol.errors import (
+    AccessDenied,
+    DataDamaged,
+    DolmenError,
+    InvalidRequest,
+    TryAgain,
+)
+from dolmen.protocol.tokens import Access
+from dolmen.runtime.transport import Body, Incoming, Outgoing, Session
+
+SEGMENTS_AT_ONCE = 128
+"""For each position of a pipeline; each holds 1 MiB."""
+
+STEPS_AT_ONCE = 64
+"""Finalizing, restamping, copying for a pipeline: each holds two files open."""
+
+LOG = logging.getLogger("datanode")
+
+
+@dataclass(frozen=True)
+class Handlers:
+    """The parts of a datanode that has its identity."""
+
+    tokens: TokenCheck
+    writer: ReplicaWriter
+    segments: SegmentReceiver
+    reader: ReplicaReader
+    copier: ReplicaCopier
+
+
+class BlockService:
+    """The service of a datanode's address."""
+
+    def __init__(self) -> None:
+        self.load = 0
+        """Exchanges under way."""
+        self._handlers: Handlers | None = None
+        self._segments = defaultdict[int, asyncio.Semaphore](
+            lambda: asyncio.Semaphore(SEGMENTS_AT_ONCE)
+        )
+        self._steps = asyncio.Semaphore(STEPS_AT_ONCE)
+
+    def begin(self, handlers: Handlers) -> None:
+        """The datanode has an identity and has read its volumes: serve."""
+        self._handlers = handlers
+
+    def open_session(self, peer_host: str) -> Session:
+        """Nobody has a control connection to a datanode."""
+        return _NoCalls()
+
+    async def exchange(self, incoming: Incoming) -> Outgoing:
+        """Answer one exchange; an error becomes a refusal."""
+        self.load += 1
+        try:
+            reply, body = await self._answer(incoming)
+            return Outgoing(encode_head(reply), body)
+        except DolmenError as error:
+            LOG.info("refused %s: %s", incoming.peer_host, error)
+            return Outgoing(refusal_of(error), ok=False)
+        except OSError as error:
+            LOG.error("an exchange failed: %s", error)
+            return Outgoing(refusal_of(DataDamaged(f"the disk failed: {error}")), ok=False)
+        finally:
+            self.load -= 1
+
+    async def _answer(self, incoming: Incoming) -> tuple[BlockReply, Body | None]:
+        if self._handlers is None:
+            raise TryAgain("this datanode has not met its namenode yet")
+        head = decode_request(incoming.head)
+        handlers = self._handlers
+        if isinstance(head, WriteSegment):
+            handlers.tokens.open_segment(head)  # before it may take a place
+            async with self._segments[head.position]:
+                return await handlers.segments.receive(head, incoming.body), None
+        if isinstance(head, ReadRanges):
+            return await handlers.reader.read_ranges(head)
+        if isinstance(head, ReadChecksums):
+            return await handlers.reader.read_checksums(head)
+        async with self._steps:
+            return await self._step(handlers, head), None
+
+    async def _step(
+        self, handlers: Handlers, head: FinalizeReplica | RestampReplica | CopyReplica
+    ) -> BlockReply:
+        if isinstance(head, FinalizeReplica):
+            handlers.tokens.open_for_member(head)
+            await handlers.writer.finalize(
+                head.block_id, head.stamp, head.length_bytes, head.digest
+            )
+            return ReplicaFinalized()
+        if isinstance(head, RestampReplica):
+            handlers.tokens.open_for_member(head)
+            await handlers.writer.restamp(
+                head.block_id, head.old_stamp, head.stamp, head.length_bytes
+            )
+            return ReplicaRestamped(head.length_bytes)
+        token = handlers.tokens.open(head, Access.COPY)
+        if head.length_bytes > token.length_limit_bytes:
+            raise AccessDenied(f"the token allows {token.length_limit_bytes} bytes")
+        order = CopyOrder(
+            head.token, head.block_id, head.stamp, head.length_bytes, head.digest, token.targets
+        )
+        await handlers.copier.copy(order, None)
+        return ReplicaFinalized() if head.digest else ReplicaRestamped(head.length_bytes)
+
+
+class _NoCalls:
+    """A control connection that somebody opened by mistake."""
+
+    async def answer(self, payload: bytes) -> bytes:
+        return encode_error(InvalidRequest("this is a datanode: calls go to the namenode"))
+
+    def closed(self) -> None:
+        """Nothing was kept."""

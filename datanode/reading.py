@@ -1,0 +1,136 @@
+"""Serving ranges and checksums of replicas; what cannot be read is checked, and put aside if it is
+bad.
+
+A reader's word is never enough to put a replica aside (rule 21), and neither is one failed read:
+either only has the whole replica read and compared here. The data is not verified on the way out,
+because the reader does it; it has the checksums, and those the digest that the namenode gave it.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+
+from datanode.access import TokenCheck
+from datanode.block_store import BlockStore
+from datanode.core.layout import Place
+from datanode.core.replicas import Replica, no_such_replica
+from dolmen.protocol.block_messages import (
+    RANGES_LIMIT,
+    ChecksumsFollow,
+    RangesFollow,
+    ReadChecksums,
+    ReadRanges,
+)
+from dolmen.protocol.datanode_messages import ReplicaState
+from dolmen.protocol.errors import DataDamaged, InvalidRequest
+from dolmen.protocol.tokens import Access
+from dolmen.runtime.transport import PIECE_BYTES, Body, body_of
+
+READS_AT_ONCE = 256
+"""Each holds at most 1 MiB, and one file open, from its first piece to its last."""
+
+
+class ReplicaReader:
+    """Reads replicas for those whose token allows it. `suspected` has a replica checked."""
+
+    def __init__(
+        self, store: BlockStore, tokens: TokenCheck, suspected: Callable[[int, int], None]
+    ) -> None:
+        self._store = store
+        self._tokens = tokens
+        self._suspected = suspected
+        self._places = asyncio.Semaphore(READS_AT_ONCE)
+
+    async def read_checksums(self, head: ReadChecksums) -> tuple[ChecksumsFollow, Body]:
+        """Return the checksums of a replica: of an unfinished one, those of its prefix."""
+        replica = self._find(head)
+        if replica.received is not None:
+            checksums = replica.received.checksums()
+            return ChecksumsFollow(replica.length_bytes, b""), body_of(checksums)
+        length_bytes, digest = replica.length_bytes, replica.digest
+        try:
+            checksums = await self._store.final_checksums(replica)
+        except (OSError, DataDamaged) as error:
+            raise self._trouble(replica, str(error)) from error
+        return ChecksumsFollow(length_bytes, digest), body_of(checksums)
+
+    async def read_ranges(self, head: ReadRanges) -> tuple[RangesFollow, Body]:
+        """Return the bytes of ranges of a replica; the first piece is read before the answer."""
+        replica = self._find(head)
+        if not 0 < len(head.ranges) <= RANGES_LIMIT:
+            raise InvalidRequest(f"a read has 1 to {RANGES_LIMIT} ranges, not {len(head.ranges)}")
+        total_bytes = 0
+        for offset, length in head.ranges:
+            if offset < 0 or length < 1 or offset + length > replica.length_bytes:
+                raise InvalidRequest(
+                    f"range {offset}+{length} is not within the {replica.length_bytes} bytes"
+                    f" of {replica}"
+                )
+            total_bytes += length
+        pieces = list(_cut(head.ranges))
+        first = await self._read(replica, pieces[:1])
+        if len(pieces) == 1:
+            return RangesFollow(total_bytes), body_of(first)
+        rest = self._read_on(replica, first, pieces[1:])
+        return RangesFollow(total_bytes), Body(total_bytes, rest)
+
+    def _find(self, head: ReadRanges | ReadChecksums) -> Replica:
+        """Return the replica: readers see finalized ones, copiers also unfinished ones."""
+        token = self._tokens.open(head, Access.READ, Access.COPY)
+        replica = self._store.find(head.block_id, head.stamp)
+        readable = [ReplicaState.FINALIZED]
+        if token.access is Access.COPY:
+            readable += [ReplicaState.BEING_WRITTEN, ReplicaState.WAITING_FOR_RECOVERY]
+        if replica.state not in readable:
+            raise no_such_replica(head.block_id)
+        return replica
+
+    async def _read(self, replica: Replica, pieces: list[tuple[int, int]]) -> memoryview:
+        async with aclosing(self._pieces(replica, pieces)) as opened:
+            return await anext(opened)
+
+    async def _read_on(
+        self, replica: Replica, first: memoryview, pieces: list[tuple[int, int]]
+    ) -> AsyncIterator[memoryview]:
+        yield first
+        async with aclosing(self._pieces(replica, pieces)) as opened:
+            async for data in opened:
+                yield data
+
+    async def _pieces(
+        self, replica: Replica, pieces: list[tuple[int, int]]
+    ) -> AsyncGenerator[memoryview, None]:
+        volume = self._store.volume_of(replica)
+        finalized = replica.state is ReplicaState.FINALIZED
+        place = Place.FINALIZED if finalized else Place.BEING_WRITTEN
+        path = volume.data_path(place, replica.block_id)
+        async with self._places:
+            buffer = memoryview(bytearray(max(length for _, length in pieces)))
+            try:
+                file = await volume.disk.open(path, writable=False)
+                try:
+                    for offset, length in pieces:
+                        data = buffer[:length]
+                        if await file.read_into(offset, data) < length:
+                            raise self._trouble(replica, f"the file ends before {offset + length}")
+                        yield data
+                finally:
+                    await file.close()
+            except OSError as error:
+                raise self._trouble(replica, str(error)) from error
+
+    def _trouble(self, replica: Replica, reason: str) -> DataDamaged:
+        """Return the error of a read that failed; the replica is checked, if it still is here."""
+        if self._store.get(replica.block_id) is not replica:
+            return no_such_replica(replica.block_id)
+        self._suspected(replica.block_id, replica.stamp)
+        return DataDamaged(f"{replica} cannot be read: {reason}")
+
+
+def _cut(ranges: tuple[tuple[int, int], ...]) -> list[tuple[int, int]]:
+    """Return the ranges as (offset, length) pieces of at most PIECE_BYTES."""
+    return [
+        (start, min(PIECE_BYTES, offset + length - start))
+        for offset, length in ranges
+        for start in range(offset, offset + length, PIECE_BYTES)
+    ]

@@ -1,0 +1,241 @@
+"""What a datanode finds on a volume when it starts, made into replicas that it can prove good.
+
+Directory by directory the files are grouped by block and `core.restart` decides: a finalized
+replica is served if its checksum file is intact and its data file has the right length, an
+unfinished one is worth its verified prefix, a half-done step is finished, and what cannot be
+explained is put aside and kept.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from datanode.block_store import BlockStore, verify_file
+from datanode.core.checksum_file import Contents, FinalizedContents, decode
+from datanode.core.layout import Place, checksums_name, data_name, group_of, parse_name
+from datanode.core.receiver import PrefixFinder
+from datanode.core.replicas import Replica, ReplicaEvent, next_state
+from datanode.core.restart import (
+    Discard,
+    FoundBlock,
+    FoundChecksums,
+    Recover,
+    Serve,
+    SetAside,
+    decide,
+)
+from datanode.volume import Volume
+from dolmen.protocol.datanode_messages import (
+    ChangeKind,
+    ReplicaChange,
+    ReplicaReport,
+    ReplicaState,
+)
+from dolmen.protocol.errors import ChecksumMismatch, DataDamaged, RequestRefused
+from dolmen.runtime.transport import PIECE_BYTES
+
+AT_ONCE = 16
+"""Blocks looked at together: keeps the volume's threads busy, and few files open."""
+
+LOG = logging.getLogger("datanode")
+
+
+@dataclass
+class _Names:
+    """The names that belong to one block, by place."""
+
+    data: set[Place] = field(default_factory=set)
+    checksums: list[tuple[Place, int]] = field(default_factory=list)
+
+    def all_but(
+        self, data: Place, checksums: tuple[Place, int]
+    ) -> Iterator[tuple[Place, int | None]]:
+        """Yield (place, stamp, or None for data) of the names that a replica does not need."""
+        yield from ((place, None) for place in sorted(self.data, key=str) if place is not data)
+        yield from (one for one in self.checksums if one != checksums)
+
+
+class VolumeScan:
+    """One pass over a volume, before anybody is served."""
+
+    def __init__(self, store: BlockStore, volume: Volume, mark: int) -> None:
+        self._store = store
+        self._volume = volume
+        self._mark = mark
+        self.damaged: list[ReplicaChange] = []
+        """What was put aside though it was FINALIZED: to be reported."""
+
+    async def run(self) -> None:
+        """Add every replica of the volume to the store."""
+        root = self._volume.root
+        groups: set[str] = set()
+        for place in (Place.BEING_WRITTEN, Place.FINALIZED):
+            await self._volume.disk.make_directories(f"{root}/{place.value}")
+            for namespace in await self._directories(f"{root}/{place.value}"):
+                for first in await self._directories(f"{root}/{place.value}/{namespace}"):
+                    path = f"{namespace}/{first}"
+                    for second in await self._directories(f"{root}/{place.value}/{path}"):
+                        groups.add(f"{path}/{second}")
+        for group in sorted(groups):
+            await self._scan_group(group)
+
+    async def _directories(self, path: str) -> list[str]:
+        disk = self._volume.disk
+        names = await disk.list_directory(path)
+        return [name for name in names if await disk.is_directory(f"{path}/{name}")]
+
+    async def _scan_group(self, group: str) -> None:
+        blocks: dict[int, _Names] = {}
+        for place in (Place.BEING_WRITTEN, Place.FINALIZED):
+            path = f"{self._volume.root}/{place.value}/{group}"
+            if not await self._volume.disk.is_directory(path):
+                continue
+            strangers = []
+            for name in await self._volume.disk.list_directory(path):
+                parsed = parse_name(name)
+                if parsed is None or group_of(parsed[0]) != group:
+                    strangers.append(name)
+                    continue
+                names = blocks.setdefault(parsed[0], _Names())
+                if parsed[1] is None:
+                    names.data.add(place)
+                else:
+                    names.checksums.append((place, parsed[1]))
+            if strangers:
+                LOG.warning("put aside from %s: %s", path, ", ".join(strangers))
+                await self._volume.quarantine(place, group, strangers, self._mark)
+        block_ids = sorted(blocks)
+        for start in range(0, len(block_ids), AT_ONCE):
+            slice_ = block_ids[start : start + AT_ONCE]
+            await asyncio.gather(*(self._scan_block(one, blocks[one]) for one in slice_))
+
+    async def _scan_block(self, block_id: int, names: _Names) -> None:
+        found = await self._look(block_id, names)
+        decision = decide(found)
+        if isinstance(decision, Serve):
+            await self._serve(block_id, names, decision)
+        elif isinstance(decision, Recover):
+            await self._recover(block_id, names, decision)
+        elif isinstance(decision, Discard):
+            for place, stamp in names.checksums:
+                await self._volume.remove(place, block_id, stamp)
+        else:
+            await self._set_aside(block_id, names, decision)
+
+    async def _look(self, block_id: int, names: _Names) -> FoundBlock:
+        sizes = {}
+        for place in sorted(names.data, key=str):
+            file = await self._volume.disk.open(
+                self._volume.data_path(place, block_id), writable=False
+            )
+            try:
+                sizes[place] = await file.size()
+            finally:
+                await file.close()
+        checksums = [
+            FoundChecksums(place, stamp, await self._contents(place, block_id, stamp))
+            for place, stamp in names.checksums
+        ]
+        return FoundBlock(sizes, tuple(checksums))
+
+    async def _contents(self, place: Place, block_id: int, stamp: int) -> Contents | None:
+        path = self._volume.checksums_path(place, block_id, stamp)
+        try:
+            data = await self._volume.disk.read_file(path)
+            return decode(data, self._volume.cluster_id, block_id)
+        except (DataDamaged, RequestRefused, OSError) as error:
+            LOG.warning("%s: %s", path, error)
+            return None
+
+    # ------------------------------------------------------------ outcomes
+
+    async def _serve(self, block_id: int, names: _Names, decision: Serve) -> None:
+        contents, found = decision.contents, decision.found
+        volume = self._volume
+        if (decision.data_place, found.place) != (Place.FINALIZED, Place.FINALIZED):
+            path = volume.data_path(decision.data_place, block_id)
+            try:
+                await verify_file(volume, path, contents.length_bytes, contents.checksums)
+            except (ChecksumMismatch, OSError) as error:
+                await self._set_aside(block_id, names, SetAside(str(error), contents))
+                return
+            await volume.publish(block_id, found.stamp, decision.data_place, found.place)
+            LOG.info("finished finalizing block %016x", block_id)
+        needed = (decision.data_place, (found.place, found.stamp))
+        await self._clear(block_id, names.all_but(*needed))
+        replica = Replica(
+            block_id,
+            contents.stamp,
+            ReplicaState.FINALIZED,
+            volume.storage_id,
+            stored_bytes=contents.length_bytes,
+            digest=contents.digest,
+        )
+        await self._add(replica)
+
+    async def _recover(self, block_id: int, names: _Names, decision: Recover) -> None:
+        finder = PrefixFinder(decision.contents.records)
+        volume, found = self._volume, decision.found
+        file = await volume.disk.open(
+            volume.data_path(Place.BEING_WRITTEN, block_id), writable=False
+        )
+        try:
+            buffer = memoryview(bytearray(PIECE_BYTES))
+            offset = 0
+            while not finder.ended:
+                count = await file.read_into(offset, buffer)
+                finder.feed(buffer[:count])
+                offset += count
+                if count < len(buffer):
+                    break
+        except OSError as error:
+            await self._set_aside(block_id, names, SetAside(str(error)))
+            return
+        finally:
+            await file.close()
+        await self._clear(block_id, names.all_but(Place.BEING_WRITTEN, (found.place, found.stamp)))
+        state = next_state(ReplicaState.BEING_WRITTEN, ReplicaEvent.RESTARTED)
+        assert state is not None
+        received = finder.received
+        await self._add(Replica(block_id, found.stamp, state, volume.storage_id, received))
+
+    async def _set_aside(self, block_id: int, names: _Names, decision: SetAside) -> None:
+        LOG.warning("put block %016x aside: %s", block_id, decision.reason)
+        stamps = [stamp for _, stamp in names.checksums]
+        await self._store.quarantine_files(self._volume, block_id, stamps)
+        if names.checksums and Place.FINALIZED in names.data:
+            self.damaged.append(self._damage(block_id, max(stamps), decision.damaged))
+
+    def _damage(
+        self, block_id: int, stamp: int, contents: FinalizedContents | None
+    ) -> ReplicaChange:
+        length_bytes, digest = 0, b""
+        if contents is not None:
+            length_bytes, digest = contents.length_bytes, contents.digest
+        report = ReplicaReport(block_id, stamp, length_bytes, ReplicaState.FINALIZED, digest)
+        return ReplicaChange(ChangeKind.CORRUPT, self._volume.storage_id, report)
+
+    async def _clear(self, block_id: int, leftovers: Iterator[tuple[Place, int | None]]) -> None:
+        """Put what a half-done step left behind aside."""
+        for place, stamp in leftovers:
+            name = data_name(block_id) if stamp is None else checksums_name(block_id, stamp)
+            await self._volume.quarantine(place, group_of(block_id), [name], self._mark)
+
+    async def _add(self, replica: Replica) -> None:
+        """Take a replica into the store; of two on different volumes the better one."""
+        other = self._store.get(replica.block_id)
+        if other is None:
+            self._store.add(replica)
+            return
+        worse, better = sorted((other, replica), key=_worth)
+        LOG.warning("%s is on two volumes", better)
+        if worse is other:
+            self._store.forget(other)
+            self._store.add(replica)
+        volume = self._store.volume_of(worse)
+        await self._store.quarantine_files(volume, worse.block_id, [worse.stamp])
+
+
+def _worth(replica: Replica) -> tuple[int, bool, int]:
+    return replica.stamp, replica.state is ReplicaState.FINALIZED, replica.length_bytes

@@ -1,0 +1,216 @@
+"""Receiving a segment: verify, store, and pass on to the next datanode while it still arrives.
+
+Two buffers take turns, so that one piece arrives while the one before is written and sent on;
+reading pauses when the next hop is slow, and 1 MiB is all that one stream holds (rule 20). What is
+stored here stays good even if the next hop failed: segments are idempotent, and the answer names
+who failed.
+
+Each hop waits for the one behind it for a shorter time than the one before waits for it, so that
+the node before the silent one speaks first. `HopDeadline` spreads a base time over the pipeline.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+from datanode.access import TokenCheck
+from datanode.core.receiver import RECEIVE_PIECE_BYTES, Piece, SegmentShape
+from datanode.writing import ReplicaWriter
+from dolmen.protocol.block_messages import (
+    SegmentStored,
+    WriteSegment,
+    decode_block_reply,
+    encode_head,
+)
+from dolmen.protocol.checksums import first_bad_chunk
+from dolmen.protocol.errors import (
+    ChecksumMismatch,
+    DataDamaged,
+    DolmenError,
+    InvalidRequest,
+    NoSpace,
+    NoSuchReplica,
+    Overloaded,
+    PeerLost,
+    StaleGeneration,
+)
+from dolmen.protocol.identifiers import format_block_id
+from dolmen.protocol.tokens import BlockToken
+from dolmen.runtime.transport import Body, IncomingBody, Transport
+
+HOP_DEADLINE_CONNECTS = 4
+"""The first hop's deadline in connect timeouts: longer than connecting down the rest of the
+chain."""
+
+REASON_LIMIT = 300
+
+LOG = logging.getLogger("datanode")
+
+
+def hop_deadline_s(base_s: float, position: int, targets: int) -> float:
+    """Return how long the datanode at `position` waits for progress of the one behind it.
+
+    The writer waits for `base_s`; every hop waits for an equal share less than the one before.
+    """
+    return base_s * (targets - position) / (targets + 1)
+
+
+class SegmentReceiver:
+    """Takes segments of blocks that are being written."""
+
+    def __init__(
+        self, transport: Transport, tokens: TokenCheck, writer: ReplicaWriter, base_s: float
+    ) -> None:
+        self._transport = transport
+        self._tokens = tokens
+        self._writer = writer
+        self._base_s = base_s
+
+    async def receive(self, head: WriteSegment, body: IncomingBody) -> SegmentStored:
+        """Store a segment here and behind; the answer says who failed, if anybody did."""
+        token = self._tokens.open_segment(head)
+        shape = SegmentShape(head.offset_bytes, head.length_bytes, head.checksums)
+        shape.check(token.length_limit_bytes)
+        if body.length_bytes != head.length_bytes:
+            raise InvalidRequest(
+                f"the body has {body.length_bytes} bytes, the head says {head.length_bytes}"
+            )
+        try:
+            await self._writer.begin(head.block_id, head.stamp, head.length_bytes)
+            return await self._store_and_forward(head, shape, body, token)
+        except (ChecksumMismatch, NoSuchReplica, StaleGeneration):
+            raise  # the segment is at fault, or comes too late
+        except (NoSpace, Overloaded, DataDamaged) as error:
+            LOG.warning("block %016x: cannot store a segment: %s", head.block_id, error)
+            return SegmentStored(head.position, str(error)[:REASON_LIMIT])
+
+    async def _store_and_forward(
+        self, head: WriteSegment, shape: SegmentShape, body: IncomingBody, token: BlockToken
+    ) -> SegmentStored:
+        if head.position + 1 == len(token.targets):
+            await self._take_in(head, shape, body, None)
+            return SegmentStored()
+        relay = Relay()
+        forwarding = asyncio.create_task(self._forward(head, token, relay))
+        try:
+            await self._take_in(head, shape, body, relay)
+            return await forwarding
+        finally:
+            await _end(forwarding)
+
+    async def _take_in(
+        self, head: WriteSegment, shape: SegmentShape, body: IncomingBody, relay: "Relay | None"
+    ) -> None:
+        """Store the body piece by piece: one is read while the one before is written and sent."""
+        size = min(RECEIVE_PIECE_BYTES, head.length_bytes)
+        buffers = [memoryview(bytearray(size)) for _ in range(2 if head.length_bytes > size else 1)]
+        storing: asyncio.Task[None] | None = None
+        try:
+            for number, (offset, length, checksums) in enumerate(shape.pieces()):
+                data = buffers[number % len(buffers)][:length]
+                await body.read_into(data)
+                bad = first_bad_chunk(data, checksums)
+                if bad is not None:
+                    raise ChecksumMismatch(
+                        f"block {format_block_id(head.block_id)}: chunk {bad} of the"
+                        f" piece at {offset} arrived with another checksum"
+                    )
+                if storing is not None:
+                    await storing
+                if relay is not None:
+                    await relay.hand_over(data)
+                piece = Piece(offset, data, checksums)
+                storing = asyncio.create_task(self._writer.store(head.block_id, head.stamp, piece))
+            if storing is not None:
+                await storing
+            if relay is not None:
+                await relay.end()
+        finally:
+            if storing is not None:
+                await _end(storing)
+
+    async def _forward(
+        self, head: WriteSegment, token: BlockToken, relay: "Relay"
+    ) -> SegmentStored:
+        """Send the segment on; never raises: the outcome says who failed."""
+        position = head.position + 1
+        target = token.targets[position]
+        onward = WriteSegment(
+            head.token,
+            head.block_id,
+            head.stamp,
+            head.offset_bytes,
+            head.length_bytes,
+            head.checksums,
+            position,
+        )
+        stall_s = hop_deadline_s(self._base_s, head.position, len(token.targets))
+        try:
+            async with self._transport.exchange(
+                target.address,
+                encode_head(onward),
+                Body(head.length_bytes, relay.pieces()),
+                stall_s=stall_s,
+            ) as answered:
+                reply = decode_block_reply(answered.head)
+            if not isinstance(reply, SegmentStored):
+                raise PeerLost(f"{target.address} gave another answer than a segment's")
+        except DolmenError as error:
+            LOG.warning(
+                "block %016x: position %d of the pipeline failed: %s",
+                head.block_id,
+                position,
+                error,
+            )
+            reply = SegmentStored(position, str(error)[:REASON_LIMIT])
+        finally:
+            relay.abandon()
+        return reply
+
+
+async def _end(task: asyncio.Task[Any]) -> None:
+    """End a task, if it has not, and hear its failure: what matters was said before."""
+    task.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.exception()
+
+
+class Relay:
+    """Hands pieces from the receiver of a stream to its sender, one at a time.
+
+    A buffer may be filled again once the piece *after* it was handed over: the sender has then
+    asked for that piece, and so is done with the one before. A sender that gave up takes nothing
+    any more, and holds nobody up.
+    """
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[memoryview | None] = asyncio.Queue(maxsize=1)
+        self._taken = asyncio.Event()
+        self._taken.set()
+        self._abandoned = False
+
+    async def hand_over(self, data: memoryview) -> None:
+        """Give the sender a piece, when it is done with the one before."""
+        await self._taken.wait()
+        if not self._abandoned:
+            self._taken.clear()
+            self._queue.put_nowait(data)
+
+    async def end(self) -> None:
+        """There are no more pieces; return when the sender is done with the last one."""
+        await self._taken.wait()
+        if not self._abandoned:
+            self._queue.put_nowait(None)
+
+    def abandon(self) -> None:
+        """The sender takes no more pieces."""
+        self._abandoned = True
+        self._taken.set()
+
+    async def pieces(self) -> AsyncIterator[memoryview]:
+        """Yield the pieces, for the sender."""
+        while (piece := await self._queue.get()) is not None:
+            yield piece
+            self._taken.set()

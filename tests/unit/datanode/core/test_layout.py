@@ -1,0 +1,49 @@
+"""Names of files say which replica they belong to, and nothing else passes for one."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datanode.core.layout import (
+    Place,
+    block_directory,
+    checksums_name,
+    data_name,
+    group_of,
+    parse_name,
+)
+from dolmen.protocol.identifiers import make_block_id
+
+BLOCK_IDS = st.integers(0, 2**64 - 1)
+
+
+@given(block_id=BLOCK_IDS, stamp=st.integers(0, 2**63))
+def test_a_name_is_read_as_it_was_made(block_id: int, stamp: int) -> None:
+    assert parse_name(data_name(block_id)) == (block_id, None)
+    assert parse_name(checksums_name(block_id, stamp)) == (block_id, stamp)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "VERSION",
+        "0" * 16,
+        "0" * 16 + ".block.new",
+        "0" * 16 + ".01.checksums",
+        "0" * 15 + ".block",
+        "0" * 15 + "G.block",
+        "0" * 16 + ".-1.checksums",
+        "0" * 16 + ".x",
+    ],
+)
+def test_a_name_of_neither_kind_is_nobodys(name: str) -> None:
+    assert parse_name(name) is None
+
+
+def test_neighbouring_blocks_share_a_directory_and_namespaces_do_not() -> None:
+    groups = [group_of(make_block_id(1, number)) for number in range(1024)]
+    assert [groups.count(group) for group in dict.fromkeys(groups)] == [256] * 4
+    assert groups[0] == "0001/00/00"
+    assert group_of(make_block_id(2, 0)) == "0002/00/00"
+    assert block_directory(Place.FINALIZED, make_block_id(1, 256)) == "finalized/0001/00/01"
