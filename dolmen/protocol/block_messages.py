@@ -25,7 +25,7 @@ class Head(msgspec.Struct, frozen=True, array_like=True):
     stamp: int
 
 
-class WriteSegment(Head, tag=1):
+class WriteSegment(Head, frozen=True, tag=1):
     """→ SegmentStored. The body is `length_bytes` of the block from `offset_bytes`.
 
     The offset is a multiple of the chunk size, and so is the length unless it is the block's end.
@@ -39,14 +39,14 @@ class WriteSegment(Head, tag=1):
     position: int
 
 
-class FinalizeReplica(Head, tag=2):
+class FinalizeReplica(Head, frozen=True, tag=2):
     """→ ReplicaFinalized. Make the replica immutable and durable, if it has this length and digest."""
 
     length_bytes: int
     digest: bytes
 
 
-class RestampReplica(Head, tag=3):
+class RestampReplica(Head, frozen=True, tag=3):
     """→ ReplicaRestamped. Close the gate of `old_stamp`, truncate to `length_bytes`, go on as `stamp`.
 
     `token` is a WRITE token for the new stamp. Also reopens a finalized replica of the old stamp.
@@ -56,7 +56,7 @@ class RestampReplica(Head, tag=3):
     length_bytes: int
 
 
-class CopyReplica(Head, tag=4):
+class CopyReplica(Head, frozen=True, tag=4):
     """→ ReplicaFinalized or ReplicaRestamped. Copy `length_bytes` from a source the token names.
 
     With `digest` the copy is finalized (a repair); without, it becomes a replica being written
@@ -67,13 +67,13 @@ class CopyReplica(Head, tag=4):
     digest: bytes
 
 
-class ReadRanges(Head, tag=5):
+class ReadRanges(Head, frozen=True, tag=5):
     """→ RangesFollow, body: the ranges' bytes one after the other, each within the replica."""
 
     ranges: tuple[tuple[int, int], ...]  # (offset_bytes, length_bytes)
 
 
-class ReadChecksums(Head, tag=6):
+class ReadChecksums(Head, frozen=True, tag=6):
     """→ ChecksumsFollow, body: the packed checksums of all chunks."""
 
 

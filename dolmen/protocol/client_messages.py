@@ -77,13 +77,13 @@ class CommittedBlock(msgspec.Struct, frozen=True, array_like=True):
 # ---------------------------------------------------------------- reads
 
 
-class GetInfo(Request, tag=1):
+class GetInfo(Request, frozen=True, tag=1):
     """→ FileInfo. NoSuchPath, NotADirectory (a component of the path is a file)."""
 
     path: str
 
 
-class ListDirectory(Request, tag=2):
+class ListDirectory(Request, frozen=True, tag=2):
     """→ Listing: entries after the name `after`, in byte order, at most `limit` (≤ 1000)."""
 
     path: str
@@ -91,7 +91,7 @@ class ListDirectory(Request, tag=2):
     limit: int = 1000
 
 
-class WalkTree(Request, tag=3):
+class WalkTree(Request, frozen=True, tag=3):
     """→ Listing of everything below `path`, depth first, names in byte order, parents before children.
 
     `after` is the path (relative to `path`, no leading slash) of the last entry already seen.
@@ -104,14 +104,14 @@ class WalkTree(Request, tag=3):
     max_depth: int = 0
 
 
-class OpenFile(Request, tag=4):
+class OpenFile(Request, frozen=True, tag=4):
     """→ OpenedFile: attributes and the first page of blocks."""
 
     path: str
     host: str = ""  # the reader's host label, so that the nearest replica comes first
 
 
-class LocateBlocks(Request, tag=5):
+class LocateBlocks(Request, frozen=True, tag=5):
     """→ LocatedBlocks of an inode that was open: fresh tokens and replicas, also of a deleted file.
 
     StaleHandle once the file's grace period after deletion or replacement is over.
@@ -122,17 +122,17 @@ class LocateBlocks(Request, tag=5):
     host: str = ""
 
 
-class GetReport(Request, tag=6):
+class GetReport(Request, frozen=True, tag=6):
     """→ ClusterReport. Answered in safe mode too."""
 
 
-class RenewLeases(Request, tag=7):
+class RenewLeases(Request, frozen=True, tag=7):
     """→ LeasesRenewed. Keeps unpublished files of this client alive; lists those that ended."""
 
     inode_ids: tuple[int, ...]
 
 
-class ReportCorruptReplica(Request, tag=8):
+class ReportCorruptReplica(Request, frozen=True, tag=8):
     """→ Done. A hint: the datanode re-reads the replica itself and only its own finding counts."""
 
     block_id: int
@@ -143,7 +143,7 @@ class ReportCorruptReplica(Request, tag=8):
 # ---------------------------------------------------------------- mutations
 
 
-class MakeDirectory(Request, tag=20):
+class MakeDirectory(Request, frozen=True, tag=20):
     """→ FileInfo. `parents` makes missing parents; an existing directory is fine with `exist_ok`."""
 
     path: str
@@ -152,7 +152,7 @@ class MakeDirectory(Request, tag=20):
     exist_ok: bool = False
 
 
-class CreateFile(Request, tag=21):
+class CreateFile(Request, frozen=True, tag=21):
     """→ CreatedFile: a new inode in no directory, on which the caller holds the lease.
 
     `path` is where it is meant to go: it is refused now if that could not be published now (a
@@ -166,7 +166,7 @@ class CreateFile(Request, tag=21):
     exclusive: bool = False
 
 
-class AllocateBlock(Request, tag=22):
+class AllocateBlock(Request, frozen=True, tag=22):
     """→ AllocatedBlock number `index` of the file; commits block `index - 1` as `previous` says.
 
     TooFewDatanodes when fewer than min(min_replicas, replication, registered datanodes) can take it.
@@ -179,7 +179,7 @@ class AllocateBlock(Request, tag=22):
     host: str = ""
 
 
-class RebuildPipeline(Request, tag=23):
+class RebuildPipeline(Request, frozen=True, tag=23):
     """→ AllocatedBlock: a new generation stamp is issued, with survivors and replacements as targets.
 
     The block keeps its recorded stamp until `UpdatePipeline`. Replacements copy from `survivors`.
@@ -193,7 +193,7 @@ class RebuildPipeline(Request, tag=23):
     host: str = ""
 
 
-class UpdatePipeline(Request, tag=24):
+class UpdatePipeline(Request, frozen=True, tag=24):
     """→ Done. The issued `stamp` becomes the block's; `members` hold `length_bytes` under it."""
 
     inode_id: int
@@ -203,7 +203,7 @@ class UpdatePipeline(Request, tag=24):
     members: tuple[str, ...]
 
 
-class PublishFile(Request, tag=25):
+class PublishFile(Request, frozen=True, tag=25):
     """→ FileInfo. Puts the file at `path` whole, making parents, replacing a file in one step.
 
     Waits inside the namenode until every block is complete; TooFewDatanodes if that takes too long.
@@ -217,13 +217,13 @@ class PublishFile(Request, tag=25):
     modified_ms: int = 0  # 0: now
 
 
-class AbandonFile(Request, tag=26):
+class AbandonFile(Request, frozen=True, tag=26):
     """→ Done. Drops an unpublished file and its blocks."""
 
     inode_id: int
 
 
-class Rename(Request, tag=27):
+class Rename(Request, frozen=True, tag=27):
     """→ Done. As POSIX rename; with `replace=False` an existing target is PathExists."""
 
     source: str
@@ -231,14 +231,14 @@ class Rename(Request, tag=27):
     replace: bool = True
 
 
-class Delete(Request, tag=28):
+class Delete(Request, frozen=True, tag=28):
     """→ Done. A non-empty directory needs `recursive`; the root is refused."""
 
     path: str
     recursive: bool = False
 
 
-class SetAttributes(Request, tag=29):
+class SetAttributes(Request, frozen=True, tag=29):
     """→ FileInfo. Changes what is not None."""
 
     path: str

@@ -99,4 +99,3 @@ def decode_reply(payload: bytes) -> Reply:
     if isinstance(reply, Refusal):
         raise to_error(reply)
     return reply
-

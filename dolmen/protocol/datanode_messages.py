@@ -43,7 +43,7 @@ class Request(msgspec.Struct, frozen=True, array_like=True):
     """Base of all requests, for their common encoding only."""
 
 
-class RegisterDatanode(Request, tag=50):
+class RegisterDatanode(Request, frozen=True, tag=50):
     """→ Registered. Sent after Greet, on the same connection; `proof` covers the two nonces."""
 
     datanode_id: str
@@ -56,14 +56,14 @@ class RegisterDatanode(Request, tag=50):
     storages: tuple[StorageStatus, ...]
 
 
-class Heartbeat(Request, tag=51):
+class Heartbeat(Request, frozen=True, tag=51):
     """→ HeartbeatTaken. `load` is the number of bulk exchanges under way."""
 
     storages: tuple[StorageStatus, ...]
     load: int
 
 
-class ReportBlocks(Request, tag=52):
+class ReportBlocks(Request, frozen=True, tag=52):
     """→ ReportTaken. One page of a full report of one volume, block ids ascending.
 
     Pages of one report share `report_id`; the volume's last page has `last`. What the namenode
@@ -78,7 +78,7 @@ class ReportBlocks(Request, tag=52):
     all_done: bool  # last page of the last volume: this datanode has reported in full
 
 
-class ReportChanges(Request, tag=53):
+class ReportChanges(Request, frozen=True, tag=53):
     """→ ReportTaken. An incremental block report: what was stored, finalized, deleted, found bad."""
 
     changes: tuple["ReplicaChange", ...]
@@ -111,7 +111,7 @@ class CommandFailed(msgspec.Struct, frozen=True, array_like=True):
     reason: str
 
 
-class AwaitCommands(Request, tag=54):
+class AwaitCommands(Request, frozen=True, tag=54):
     """→ Commands, as soon as there are any, or empty after `patience_ms`."""
 
     patience_ms: int
@@ -127,7 +127,7 @@ class Command(msgspec.Struct, frozen=True, array_like=True):
     """Base of all commands. Each names block and stamp; both must fit what the datanode holds."""
 
 
-class TransferReplica(Command, tag=1):
+class TransferReplica(Command, frozen=True, tag=1):
     """Make a replica of this block here, copying it from one of the sources that `token` names."""
 
     block_id: int
@@ -137,21 +137,21 @@ class TransferReplica(Command, tag=1):
     token: bytes  # COPY; its targets are the sources, nearest first
 
 
-class InvalidateReplica(Command, tag=2):
+class InvalidateReplica(Command, frozen=True, tag=2):
     """Delete this replica: proof exists that the block does not need it (rules 7 of §1, 24)."""
 
     block_id: int
     stamp: int
 
 
-class CheckReplica(Command, tag=3):
+class CheckReplica(Command, frozen=True, tag=3):
     """Read this replica and compare it with its checksums; report it if it is damaged."""
 
     block_id: int
     stamp: int
 
 
-class ReportAgain(Command, tag=4):
+class ReportAgain(Command, frozen=True, tag=4):
     """Send a full block report."""
 
 

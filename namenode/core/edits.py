@@ -12,7 +12,7 @@ class Edit(msgspec.Struct, frozen=True, array_like=True):
     """Base of all edits, for their common encoding only."""
 
 
-class ClusterFormatted(Edit, tag=1):
+class ClusterFormatted(Edit, frozen=True, tag=1):
     """The first edit of every log."""
 
     cluster_id: str
@@ -20,14 +20,14 @@ class ClusterFormatted(Edit, tag=1):
     time_ms: int
 
 
-class EpochRaised(Edit, tag=2):
+class EpochRaised(Edit, frozen=True, tag=2):
     """A namenode became active (rule 23)."""
 
     epoch: int
     time_ms: int
 
 
-class DirectoryMade(Edit, tag=3):
+class DirectoryMade(Edit, frozen=True, tag=3):
     inode_id: int
     parent_id: int
     name: str
@@ -37,7 +37,7 @@ class DirectoryMade(Edit, tag=3):
     time_ms: int
 
 
-class FileCreated(Edit, tag=4):
+class FileCreated(Edit, frozen=True, tag=4):
     """An unpublished inode with a lease."""
 
     inode_id: int
@@ -51,7 +51,9 @@ class FileCreated(Edit, tag=4):
     time_ms: int
 
 
-class BlockAllocated(Edit, tag=5):
+class BlockAllocated(Edit, frozen=True, tag=5):
+    """A block follows the committed ones, or replaces the last one, of which nothing was kept."""
+
     inode_id: int
     index: int
     block_id: int
@@ -59,26 +61,26 @@ class BlockAllocated(Edit, tag=5):
     expected: tuple[str, ...]
 
 
-class BlockCommitted(Edit, tag=6):
+class BlockCommitted(Edit, frozen=True, tag=6):
     block_id: int
     length_bytes: int
     digest: bytes
 
 
-class StampIssued(Edit, tag=7):
+class StampIssued(Edit, frozen=True, tag=7):
     """A stamp was handed out; the block keeps its own until the pipeline is updated (rule 14)."""
 
     block_id: int
     stamp: int
 
 
-class PipelineUpdated(Edit, tag=8):
+class PipelineUpdated(Edit, frozen=True, tag=8):
     block_id: int
     stamp: int
     expected: tuple[str, ...]
 
 
-class FilePublished(Edit, tag=9):
+class FilePublished(Edit, frozen=True, tag=9):
     """The file stands at (parent, name); what stood there is doomed, due at `replaced_due_ms`."""
 
     inode_id: int
@@ -91,14 +93,14 @@ class FilePublished(Edit, tag=9):
     replaced_due_ms: int
 
 
-class FileDropped(Edit, tag=10):
+class FileDropped(Edit, frozen=True, tag=10):
     """An unpublished file was abandoned, or its lease ended: doomed, due at `due_ms`."""
 
     inode_id: int
     due_ms: int
 
 
-class EntryRenamed(Edit, tag=11):
+class EntryRenamed(Edit, frozen=True, tag=11):
     """An entry moved; what stood at the target (a file, an empty directory) is doomed."""
 
     inode_id: int
@@ -108,7 +110,7 @@ class EntryRenamed(Edit, tag=11):
     replaced_due_ms: int
 
 
-class EntryDeleted(Edit, tag=12):
+class EntryDeleted(Edit, frozen=True, tag=12):
     """A file is doomed; a directory is detached whole and taken apart by `TreeDismantled`."""
 
     inode_id: int
@@ -116,28 +118,28 @@ class EntryDeleted(Edit, tag=12):
     due_ms: int
 
 
-class TreeDismantled(Edit, tag=13):
+class TreeDismantled(Edit, frozen=True, tag=13):
     """At most `limit` entries of a detached directory: files are doomed, directories detached."""
 
     inode_id: int
     limit: int
 
 
-class BlocksReclaimed(Edit, tag=14):
+class BlocksReclaimed(Edit, frozen=True, tag=14):
     """At most `limit` blocks of a doomed file are gone, the last ones first; then its inode."""
 
     inode_id: int
     limit: int
 
 
-class DoomPostponed(Edit, tag=15):
+class DoomPostponed(Edit, frozen=True, tag=15):
     """A reader still renews: the doomed file's due time moves (rule 22)."""
 
     inode_id: int
     due_ms: int
 
 
-class AttributesSet(Edit, tag=16):
+class AttributesSet(Edit, frozen=True, tag=16):
     inode_id: int
     time_ms: int
     replication: int | None = None
@@ -147,7 +149,7 @@ class AttributesSet(Edit, tag=16):
     modified_ms: int | None = None
 
 
-class DatanodeRegistered(Edit, tag=17):
+class DatanodeRegistered(Edit, frozen=True, tag=17):
     """A datanode is new, or came back at another address, host or rack."""
 
     datanode_id: str
@@ -157,19 +159,20 @@ class DatanodeRegistered(Edit, tag=17):
     rack: str
 
 
-class StorageRegistered(Edit, tag=18):
+class StorageRegistered(Edit, frozen=True, tag=18):
     storage_id: str
     number: int
     datanode_id: str
 
 
-class CallAnswered(Edit, tag=19):
-    """The reply to the call that made this group's edits; forgets at most a few old replies."""
+class CallAnswered(Edit, frozen=True, tag=19):
+    """The reply to the call that made this group's edits; forgets at most a few older replies."""
 
     client_id: bytes
     number: int
     time_ms: int
     reply: bytes
+    forget_before_ms: int = 0
 
 
 AnyEdit = (

@@ -43,14 +43,14 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Base of all records, for their common encoding only."""
 
 
-class Entry(Record):
+class Entry(Record, frozen=True):
     """One name in a directory."""
 
     inode_id: int
     created_txid: int
 
 
-class Inode(Record):
+class Inode(Record, frozen=True):
     """A file or directory. An unpublished or doomed file is in no directory (parent id 0)."""
 
     inode_id: int
@@ -65,7 +65,7 @@ class Inode(Record):
     created_txid: int
     changed_txid: int
     entry_count: int = 0  # of a directory
-    length_bytes: int = 0  # of a published file
+    length_bytes: int = 0  # of a file: the sum of its committed blocks
     block_count: int = 0
     replication: int = 0
     block_size_bytes: int = 0
@@ -76,9 +76,10 @@ class Inode(Record):
     coding_policy: int = 0
     flags: int = 0
     extras: dict[int, bytes] = {}
+    first_due_ms: int = 0  # the due time before readers postponed it; they may, up to a day
 
 
-class Block(Record):
+class Block(Record, frozen=True):
     """One block of one file. `expected` are the storages or datanodes its pipeline was given."""
 
     block_id: int
@@ -91,9 +92,10 @@ class Block(Record):
     issued_stamp: int = 0  # a stamp that was only issued, while a pipeline is rebuilt (rule 14)
     floor_bytes: int = 0
     expected: tuple[str, ...] = ()  # datanode ids
+    offset_bytes: int = 0  # of its first byte in the file
 
 
-class Lease(Record):
+class Lease(Record, frozen=True):
     """The right to write an unpublished file."""
 
     inode_id: int
@@ -101,14 +103,14 @@ class Lease(Record):
     path: str  # where the writer means to publish it; for people only
 
 
-class Answered(Record):
+class Answered(Record, frozen=True):
     """The reply to a mutation, for its repetitions."""
 
     time_ms: int
     reply: bytes
 
 
-class Datanode(Record):
+class Datanode(Record, frozen=True):
     """A datanode that registered once; its address is the last one."""
 
     datanode_id: str
@@ -119,7 +121,7 @@ class Datanode(Record):
     admin_state: AdminState = AdminState.IN_SERVICE
 
 
-class Storage(Record):
+class Storage(Record, frozen=True):
     """A volume of a datanode."""
 
     storage_id: str
@@ -127,7 +129,7 @@ class Storage(Record):
     datanode_id: str
 
 
-class Replica(Record):
+class Replica(Record, frozen=True):
     """A reported replica (soft)."""
 
     stamp: int
@@ -136,7 +138,7 @@ class Replica(Record):
     digest: bytes = b""
 
 
-class Meta(Record):
+class Meta(Record, frozen=True):
     """All counters of the namespace in one record, under the key b"meta"."""
 
     cluster_id: str
@@ -173,14 +175,19 @@ class Codec(Generic[R]):
     def decode(self, value: bytes) -> R:
         """Return the record in `value`. DataDamaged, UnsupportedVersion."""
         payload = value[:-_CHECK_BYTES]
-        if xxhash.xxh32_digest(payload) != value[-_CHECK_BYTES:]:
+        if not payload or xxhash.xxh32_digest(payload) != value[-_CHECK_BYTES:]:
             raise DataDamaged(f"a record of the namespace ({self._name}) fails its checksum")
         if payload[0] > RECORD_FORMAT:
             raise UnsupportedVersion(
                 f"a record of the namespace has format {payload[0]}; "
                 f"this software knows {RECORD_FORMAT}: start a newer one"
             )
-        return self._decoder.decode(payload[1:])
+        try:
+            return self._decoder.decode(payload[1:])
+        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            raise DataDamaged(
+                f"a record of the namespace ({self._name}) is malformed: {error}"
+            ) from None
 
 
 _ENCODER = msgspec.msgpack.Encoder()
