@@ -34,28 +34,50 @@ class Progress:
         self._deadline = None
 
 
+class SourceFailed(Exception):
+    """The pieces of a body failed, or are not as long as promised: the sender's fault, not the
+    peer's.
+
+    `error` is what is to be raised instead, where the sender is told.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 async def send_pieces(
     body: Body, write: Callable[[memoryview], Awaitable[None]], progress: Progress
 ) -> None:
-    """Write all pieces of `body`; ValueError if they are not as long as it says."""
+    """Write all pieces of `body`; SourceFailed if they fail or have not the length it promises."""
     left = body.length_bytes
     pieces = aiter(body.pieces)
     try:
-        progress.rest()
-        async for piece in pieces:
+        while (piece := await _next_piece(pieces, progress)) is not None:
             left -= len(piece)
             if left < 0:
-                raise ValueError(f"a body of {body.length_bytes} bytes has more than that")
+                raise _wrong_length(body, "has more than that")
             view = memoryview(piece)
             for start in range(0, len(view), STEP_BYTES):
                 progress.expect()
                 await write(view[start : start + STEP_BYTES])
-            progress.rest()
         if left:
-            raise ValueError(f"a body of {body.length_bytes} bytes ended {left} bytes short")
+            raise _wrong_length(body, f"ended {left} bytes short")
     finally:
         await _close_pieces(pieces)
     progress.expect()
+
+
+async def _next_piece(pieces: AsyncIterator[Buffer], progress: Progress) -> Buffer | None:
+    progress.rest()
+    try:
+        return await anext(pieces, None)
+    except Exception as error:  # whatever it is, it is handed to the sender
+        raise SourceFailed(error) from error
+
+
+def _wrong_length(body: Body, how: str) -> SourceFailed:
+    return SourceFailed(ValueError(f"a body of {body.length_bytes} bytes {how}"))
 
 
 async def _close_pieces(pieces: AsyncIterator[Buffer]) -> None:

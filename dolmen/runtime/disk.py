@@ -22,7 +22,7 @@ class DiskFile(Protocol):
     """An open file."""
 
     async def read_into(self, offset: int, buffer: memoryview) -> int:
-        """Read at `offset` into `buffer`; return how many bytes there were (short only at the end)."""
+        """Read at `offset` into `buffer`; return the number of bytes: short only at the end."""
 
     async def write_at(self, offset: int, data: Buffer) -> None:
         """Write all of `data` at `offset`, extending the file if need be."""

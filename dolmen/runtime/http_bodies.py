@@ -17,7 +17,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import StreamWriter
 
 from dolmen.protocol.errors import PeerLost
-from dolmen.runtime.bodies import Progress, send_pieces
+from dolmen.runtime.bodies import Progress, SourceFailed, send_pieces
 from dolmen.runtime.transport import Body
 
 READ_BUFFER_BYTES = 512 * 1024
@@ -37,7 +37,7 @@ LOST = (
 
 
 async def send_body(body: Body, writer: AbstractStreamWriter, progress: Progress) -> None:
-    """Send all pieces of `body`; ValueError if they are not as long as it says."""
+    """Send all pieces of `body`."""
     if isinstance(writer, StreamWriter) and writer.transport is not None:
         writer.transport.set_write_buffer_limits(high=0)
 
@@ -77,10 +77,8 @@ class OutgoingPayload(aiohttp.Payload):
         self._ended.clear()
         try:
             await send_body(self._body, writer, self._progress)
-        except LOST:
-            raise
-        except Exception as error:
-            self.failure = error
+        except SourceFailed as failed:
+            self.failure = failed.error
             raise
         finally:
             self._ended.set()

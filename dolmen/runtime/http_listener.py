@@ -23,7 +23,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from dolmen.protocol.errors import PeerLost, StartRefused
 from dolmen.protocol.identifiers import format_address
-from dolmen.runtime.bodies import Progress
+from dolmen.runtime.bodies import Progress, SourceFailed
 from dolmen.runtime.http_bodies import (
     FIELD_LIMIT_BYTES,
     HEAD_HEADER,
@@ -308,9 +308,9 @@ class HttpListener:
             raise PeerLost(f"{request.remote} took nothing for {self._stall_s:g} s") from None
         except LOST as error:
             raise PeerLost(f"{request.remote} broke off: {error}") from error
-        except BaseException:
-            _broken_off(request)  # the reply's body failed at its source: the peer must not wait
-            raise
+        except SourceFailed as failed:
+            _broken_off(request)  # the peer must not wait for the rest
+            raise failed.error from None
         return response
 
 

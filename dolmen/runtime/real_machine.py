@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
 from dolmen.runtime.http_transport import HttpTransport
+from dolmen.runtime.lmdb_key_value import LmdbStore
 from dolmen.runtime.machine import Machine
 from dolmen.runtime.thread_disk import ThreadDisk
 
@@ -22,8 +23,6 @@ def real_machine(own_hosts: Iterable[str] = ()) -> Machine:
     `own_hosts` are names under which others address us, besides that of the listening socket (such
     as the host of `--advertise`): requests for any other name are refused.
     """
-    from dolmen.runtime.lmdb_key_value import LmdbStore
-
     return Machine(
         transport=HttpTransport(own_hosts),
         open_disk=ThreadDisk,

@@ -99,7 +99,11 @@ class Service(Protocol):
         """A control connection has been opened from `peer_host`."""
 
     async def exchange(self, incoming: Incoming) -> Outgoing:
-        """Answer one bulk exchange. Cancelled when the peer is gone."""
+        """Answer one bulk exchange.
+
+        While its body is still coming, the loss of the peer shows in reading it; after that it
+        cancels this. A body that is left unread when this returns ends the connection.
+        """
 
 
 class Listener(Protocol):
@@ -111,7 +115,7 @@ class Listener(Protocol):
         """Stop listening, let running exchanges end for a moment, close all connections."""
 
     def abort(self) -> None:
-        """Stop at once: reset every connection, cancel every call; as if the process were killed."""
+        """Stop at once: reset all connections, cancel all calls; as if the process were killed."""
 
 
 class Connection(Protocol):

@@ -59,6 +59,11 @@ class SimConnection:
             raise PeerLost(f"the connection to {self._address} broke")
         return reply
 
+    @property
+    def closed(self) -> bool:
+        """Whether the connection is gone."""
+        return self._closed.is_set()
+
     async def wait_closed(self) -> None:
         await self._closed.wait()
 

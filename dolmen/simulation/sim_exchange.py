@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dolmen.protocol.errors import PeerLost
-from dolmen.runtime.bodies import Progress
+from dolmen.runtime.bodies import Progress, SourceFailed
 from dolmen.runtime.transport import Answered, Body, Incoming, Service
 from dolmen.simulation.sim_bodies import Piece, ReceivingBody, SendingBody, Taken
 from dolmen.simulation.sim_network import End
@@ -68,7 +68,10 @@ class Asking:
         either: list[asyncio.Future[Any]] = [sender, self._replied]
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if sender.done() and not self._replied.done():
-            sender.result()
+            try:
+                sender.result()
+            except SourceFailed as failed:
+                raise failed.error from None
 
     async def close(self) -> None:
         """Stop sending and end the connection."""
@@ -133,6 +136,8 @@ class Serving:
                 await self._sending.send(body, Progress(self._stall_s, deadline))
         except TimeoutError:
             raise PeerLost(f"{self._end.peer.process} took nothing") from None
+        except SourceFailed as failed:
+            raise failed.error from None
 
     def _take(self, message: object) -> None:
         if isinstance(message, Piece):

@@ -103,6 +103,7 @@ class SimTransport:
         end = await self._open(address, timeout_s)
         end.send(OpenControl(), 0)
         connection = SimConnection(end, address)
+        self._connections = {each: None for each in self._connections if not each.closed}
         self._connections[connection] = None
         return connection
 
