@@ -1,0 +1,259 @@
+"""Group commit: the one loop through which everything that lasts is decided, logged and applied.
+
+A batch takes the requests that wait, up to 512 KiB of edits or 5 ms of deciding. Each is decided on
+the state that those before it left, and applied at once, in one write transaction; the edits of all
+go to the log in one append; the transaction commits; only then, in the order of deciding, effects
+are released and replies given. A refusal waits for the commit too: it may tell of an edit before
+it.
+
+Whatever fails between the first decision and the commit ends the process: the transaction is
+aborted, nobody is answered, and the restart finds the truth in the log (rule 2). While the append
+is awaited, snapshots show the state before the batch.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from dolmen.protocol.control_messages import Reply
+from dolmen.protocol.errors import (
+    DataDamaged,
+    DolmenError,
+    InvalidRequest,
+    Overloaded,
+    StandbyNamenode,
+)
+from dolmen.runtime.key_value import WriteTransaction
+from namenode.core.apply import seal
+from namenode.core.edit_batches import (
+    GROUP_LIMIT_BYTES,
+    PAYLOAD_LIMIT_BYTES,
+    group_bytes,
+    make_batch,
+)
+from namenode.core.edits import AnyEdit, encode_group
+from namenode.core.outcome import Effect, Outcome, Waits
+from namenode.core.tables import View, Writer
+from namenode.free_space import FreeSpace
+from namenode.store import Store
+from namenode.waiting import Decide, Request, WaitingRequests
+
+log = logging.getLogger(__name__)
+
+QUEUE_LIMIT = 10_000
+"""A second's work: who comes later would wait longer than a client is patient."""
+
+BATCH_BYTES = PAYLOAD_LIMIT_BYTES - GROUP_LIMIT_BYTES
+"""Whatever group comes next still fits."""
+
+BATCH_S = 0.005
+"""How long deciding may keep the event loop from everybody else."""
+
+ApplyGroup = Callable[[tuple[AnyEdit, ...], Writer, int], None]
+Release = Callable[[tuple[Effect, ...]], None]
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What a request gets once the batch has committed."""
+
+    request: Request
+    result: Reply | DolmenError
+    effects: tuple[Effect, ...] = ()
+
+
+@dataclass
+class _Decided:
+    """A batch in the making."""
+
+    writer: WriteTransaction
+    now_ms: int
+    groups: list[bytes] = field(default_factory=list)
+    length_bytes: int = 0
+    answers: list[_Answer] = field(default_factory=list)
+
+
+class Journal:
+    """Decides, logs and applies; `release` takes the effects of what has committed."""
+
+    def __init__(
+        self,
+        store: Store,
+        apply_group: ApplyGroup,
+        wall_clock_ms: Callable[[], int],
+        release: Release,
+    ) -> None:
+        self._store = store
+        self._apply_group = apply_group
+        self._wall_clock_ms = wall_clock_ms
+        self._release = release
+        self._space = FreeSpace(
+            store.disk, store.directory, store.tables, lambda: store.log.appended_bytes
+        )
+        self._queue: deque[Request] = deque()
+        self._waiting = WaitingRequests()
+        self._work = asyncio.Event()
+        self._closing = False
+        self._now_ms = 0
+
+    async def submit(self, decide: Decide, deadline: float | None = None) -> Reply:
+        """Have `decide` asked, and return its reply when its edits are durable.
+
+        Raises what `decide` refuses with. If it returns Waits it is asked again when `wake` names
+        one of the blocks, until `deadline` (a time of the event loop): then TooFewDatanodes.
+        """
+        if self._closing:
+            raise StandbyNamenode("the namenode is stopping")
+        if len(self._queue) >= QUEUE_LIMIT:
+            raise Overloaded(f"{QUEUE_LIMIT} changes wait to be made already")
+        request = Request(decide, deadline)
+        self._queue.append(request)
+        self._work.set()
+        try:
+            return await request.future
+        finally:
+            self._waiting.remove(request)
+
+    def wake(self, block_ids: Iterable[int]) -> None:
+        """Ask the requests again that wait for one of these blocks."""
+        self._queue.extend(self._waiting.take(block_ids))
+        self._work.set()
+
+    @contextmanager
+    def snapshot(self) -> Generator[View]:
+        """A view of what is durable; hold it across no await."""
+        try:
+            with self._store.tables.snapshot() as view:
+                yield view
+        except DataDamaged as error:
+            if _means_tables(error):
+                self._store.report_damage(error.message)
+                self._work.set()
+            raise
+
+    async def run(self) -> None:
+        """Work until `close`. Whatever it raises must end the process."""
+        try:
+            while await self._has_work():
+                await self._run_batch()
+        except DataDamaged as error:
+            if _means_tables(error):
+                self._store.report_damage(error.message)
+                await self._store.mark_damaged()
+            raise
+        finally:
+            self._closing = True
+            for request in (*self._queue, *self._waiting.take_all()):
+                request.future.cancel()  # the process ends: nobody knows what became of these
+
+    def close(self) -> None:
+        """Take no more requests; `run` returns when those that are queued are done."""
+        self._closing = True
+        for request in self._waiting.take_all():
+            if not request.future.done():
+                request.future.set_exception(StandbyNamenode("the namenode is stopping"))
+        self._work.set()
+
+    async def _has_work(self) -> bool:
+        """Wait for requests; False when the last one is done and no more may come."""
+        await asyncio.sleep(0)  # between two batches everybody else gets a turn
+        while not self._queue and not self._closing and self._store.damage is None:
+            self._work.clear()
+            await self._work.wait()
+        if self._store.damage is not None:
+            raise DataDamaged(self._store.damage)
+        return bool(self._queue)
+
+    async def _run_batch(self) -> None:
+        await self._space.measure()
+        self._now_ms = max(self._now_ms, self._wall_clock_ms())  # it never goes back
+        decided = _Decided(self._store.tables.begin(), self._now_ms)
+        try:
+            self._decide_all(decided)
+            cancelled = await self._make_durable(decided)
+        except BaseException:
+            for answer in decided.answers:
+                answer.request.future.cancel()
+            raise
+        finally:
+            decided.writer.abort()
+        for answer in decided.answers:
+            self._give(answer)
+        if cancelled:
+            raise asyncio.CancelledError
+
+    def _decide_all(self, decided: _Decided) -> None:
+        clock = asyncio.get_running_loop().time
+        end_s = clock() + BATCH_S
+        while self._queue and decided.length_bytes < BATCH_BYTES:
+            request = self._queue.popleft()
+            if request.future.done():  # its caller has given up
+                continue
+            try:
+                self._decide(request, decided)
+            except DolmenError as error:
+                if _means_tables(error):
+                    raise
+                decided.answers.append(_Answer(request, error))
+            if clock() >= end_s:
+                break
+
+    def _decide(self, request: Request, decided: _Decided) -> None:
+        outcome = request.decide(decided.writer, decided.now_ms)
+        if isinstance(outcome, Waits):
+            self._waiting.add(request, outcome)
+            return
+        if outcome.edits:
+            self._apply(outcome, decided)
+        decided.answers.append(_Answer(request, outcome.reply, outcome.effects))
+
+    def _apply(self, outcome: Outcome, decided: _Decided) -> None:
+        """Change the tables; nothing in here may refuse once the first of them is changed."""
+        self._space.check()
+        group = encode_group(outcome.edits)
+        if len(group) > GROUP_LIMIT_BYTES:
+            raise InvalidRequest(f"a change of {len(group)} bytes is above {GROUP_LIMIT_BYTES}")
+        txid = self._store.log.position.txid + len(decided.groups) + 1
+        try:
+            self._apply_group(outcome.edits, decided.writer, txid)
+        except DolmenError as error:
+            raise DataDamaged(f"transaction {txid} does not fit the tables: {error}") from error
+        decided.groups.append(group)
+        decided.length_bytes += group_bytes(group)
+
+    async def _make_durable(self, decided: _Decided) -> bool:
+        """Log and commit the batch; return whether this task was cancelled meanwhile."""
+        if not decided.groups:
+            return False
+        batch = make_batch(self._store.log.position, self._store.epoch, decided.groups)
+        seal(decided.writer, batch.last_txid, batch.digest)
+        append = asyncio.ensure_future(self._store.log.append(batch))
+        cancelled = False
+        try:
+            await asyncio.shield(append)
+        except asyncio.CancelledError:
+            if append.cancelled():
+                raise
+            cancelled = True  # the append goes on: its end decides, then this task ends (rule 1)
+            await asyncio.wait((append,))
+            append.result()
+        decided.writer.commit()
+        return cancelled
+
+    def _give(self, answer: _Answer) -> None:
+        self._release(answer.effects)
+        future = answer.request.future
+        if future.done():
+            return
+        if isinstance(answer.result, DolmenError):
+            future.set_exception(answer.result)
+        else:
+            future.set_result(answer.result)
+
+
+def _means_tables(error: DolmenError) -> bool:
+    """A record of our own is damaged. (What is derived from DataDamaged tells of a replica.)"""
+    return type(error) is DataDamaged

@@ -1,0 +1,177 @@
+"""Bringing the tables to the end of the log at a start.
+
+Tables that can be trusted only lack what the log has more: at most a batch after a kill. All others
+are deleted unopened and built anew from the newest checkpoint that proves good and the log after
+it. Tables that the log does not lead to (ahead of its end, or of another history) are a riddle that
+no program may solve by forgetting one of the two: the namenode stops with a message (rule 6).
+"""
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from dolmen.protocol.errors import DataDamaged, StartRefused, UnsupportedVersion
+from dolmen.runtime.key_value import SCAN_RECORDS, KeyValue, View
+from dolmen.runtime.machine import Machine
+from namenode.checkpoint import Checkpoint, Checkpoints, read_position
+from namenode.core import records, tables
+from namenode.core.apply import apply_group, seal
+from namenode.core.edit_batches import Batch, Position
+from namenode.core.edits import decode_group
+from namenode.edit_log import EditLog
+
+log = logging.getLogger(__name__)
+
+VERIFY_LIMIT_BYTES = 64 * 1024 * 1024
+"""Tables up to this size are read whole after a kill: about half a second. A kill alone never
+damages them (rule 4), so larger ones are trusted."""
+
+REPLAY_GROUPS = 2000
+"""Groups applied in one transaction: some tens of milliseconds."""
+
+DECODERS: dict[str, Callable[[bytes], Any]] = {
+    tables.META: records.META_RECORD.decode,
+    tables.ENTRIES: records.ENTRY.decode,
+    tables.INODES: records.INODE.decode,
+    tables.BLOCKS: records.BLOCK.decode,
+    tables.LEASES: records.LEASE.decode,
+    tables.ANSWERED: records.ANSWERED_REPLY.decode,
+    tables.DATANODES: records.DATANODE.decode,
+    tables.STORAGES: records.STORAGE.decode,
+}
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """What it takes to recover the tables in `path`."""
+
+    machine: Machine
+    path: str
+    log: EditLog
+    checkpoints: Checkpoints
+
+    async def recover(self, *, verify: bool) -> KeyValue:
+        """Return the tables that are there, brought to the end of the log. DataDamaged."""
+        opened = self._open()
+        try:
+            if verify and opened.used_bytes() <= VERIFY_LIMIT_BYTES:
+                await self.machine.background(lambda: check_records(opened))
+            await self.replay(opened)
+        except BaseException:
+            opened.close()
+            raise
+        return opened
+
+    async def rebuild(self) -> KeyValue:
+        """Delete the tables unopened, and return new ones. DataDamaged: there is no way."""
+        problems = []
+        for checkpoint in await self.checkpoints.find():
+            try:
+                return await self._rebuild_from(checkpoint)
+            except DataDamaged as error:
+                log.error("cannot rebuild from checkpoint %s: %s", checkpoint.path, error)
+                problems.append(error.message)
+        if self.log.first_txid == 1:
+            self.machine.tables.remove(self.path)
+            return await self.recover(verify=False)
+        problems.append(f"the edit log begins at transaction {self.log.first_txid}")
+        raise DataDamaged(
+            f"{self.path} cannot be rebuilt: {'; '.join(problems)};"
+            " put the directory of the namenode back from a backup"
+        )
+
+    async def _rebuild_from(self, checkpoint: Checkpoint) -> KeyValue:
+        self.machine.tables.remove(self.path)
+        await self.checkpoints.restore(checkpoint, self.path)
+        return await self.recover(verify=False)
+
+    async def replay(self, opened: KeyValue) -> None:
+        """Apply what the log has more. StartRefused if the log does not lead to these tables."""
+        with opened.snapshot() as view:
+            position = read_position(view)
+        self._check_not_ahead(position)
+        begun = position
+        async for batches in _grouped(self.log.read(position.txid + 1)):
+            self._check_history(position, batches[0])
+            writer = opened.begin()
+            try:
+                for batch in batches:
+                    position = position.follow(batch)
+                    for txid, group in batch.groups():
+                        apply_group(_decoded(group, txid), writer, txid)
+                seal(writer, position.txid, position.digest)
+                writer.commit()
+            finally:
+                writer.abort()
+        if position.txid > begun.txid:
+            log.info("replayed transactions %d to %d", begun.txid + 1, position.txid)
+
+    def _check_not_ahead(self, position: Position) -> None:
+        end = self.log.position
+        if position.txid > end.txid:
+            raise StartRefused(
+                f"the tables in {self.path} are at transaction {position.txid}, but the edit log"
+                f" ends at {end.txid}: edits were lost. {self._way_out()}"
+            )
+        if position.txid == end.txid and position.digest != end.digest:
+            raise self._other_history(position)
+
+    def _check_history(self, position: Position, batch: Batch) -> None:
+        follows = batch.first_txid == position.txid + 1
+        if position.txid and follows and batch.previous_digest != position.digest:
+            raise self._other_history(position)
+
+    def _other_history(self, position: Position) -> StartRefused:
+        return StartRefused(
+            f"the tables in {self.path}, at transaction {position.txid}, and the edit log have"
+            f" different histories. {self._way_out()}"
+        )
+
+    def _way_out(self) -> str:
+        return (
+            "Put the directory of the namenode back from a backup, or remove"
+            f" {self.path} to go on with what the edit log has"
+        )
+
+    def _open(self) -> KeyValue:
+        return self.machine.tables.open(self.path, tables.DURABLE_TABLES)
+
+
+def check_records(opened: KeyValue) -> None:
+    """Read every record; DataDamaged if one is not whole."""
+    with opened.snapshot() as view:
+        for table, decode in DECODERS.items():
+            _check_table(view, table, decode)
+
+
+def _check_table(view: View, table: str, decode: Callable[[bytes], Any]) -> None:
+    scanned = view.scan(table)
+    while found := list(islice(scanned, SCAN_RECORDS)):
+        for _, value in found:
+            decode(value)
+
+
+async def _grouped(batches: AsyncIterator[Batch]) -> AsyncIterator[list[Batch]]:
+    """Collect batches for one transaction each: none is open while the log is read (rule 3)."""
+    waiting: list[Batch] = []
+    async for batch in batches:
+        waiting.append(batch)
+        if sum(batch.count for batch in waiting) >= REPLAY_GROUPS:
+            yield waiting
+            waiting = []
+    if waiting:
+        yield waiting
+
+
+def _decoded(group: bytes, txid: int) -> Any:
+    try:
+        return decode_group(group)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise UnsupportedVersion(
+            f"transaction {txid} has an edit that this software does not know"
+            f" ({error}): start a newer one"
+        ) from None
