@@ -1,4 +1,4 @@
-"""The asynchronous client: files and directories of a cluster, read and written as whole streams."""
+"""The asynchronous client: files and directories of a cluster, read and written as streams."""
 
 from dolmen.client.client import Client
 from dolmen.client.options import ClientOptions

@@ -1,16 +1,19 @@
 """A client of one cluster: the namespace by calls, files by readers and writers.
 
-One client serves one event loop. It opens its control connection at the first call and opens it again
-whenever it breaks; calls, readers and writers go on across a restart of the namenode. Everything
-that is wrong with a request is raised as a `DolmenError`; the errors named in
+One client serves one event loop. It opens its control connection at the first call and opens it
+again whenever it breaks; calls, readers and writers go on across a restart of the namenode.
+Everything that is wrong with a request is raised as a `DolmenError`; the errors named in
 `dolmen.protocol.client_messages` at each request are the ones to expect.
 """
 
 from collections.abc import AsyncIterator
 
 from dolmen.client.bulk import Datanodes
+from dolmen.client.checksum_lists import ChecksumLists
 from dolmen.client.connection import NamenodeConnection
+from dolmen.client.hints import Hints
 from dolmen.client.leases import LeaseKeeper
+from dolmen.client.links import Links
 from dolmen.client.options import ClientOptions
 from dolmen.client.reader import Reader, open_reader
 from dolmen.client.url import complete_address, login_name
@@ -40,34 +43,45 @@ class Client:
     """What a program uses. Close it, or use it as `async with Client(...) as client`."""
 
     def __init__(self, machine: Machine, options: ClientOptions) -> None:
-        self.machine = machine
-        self.options = options
-        self.namenode = NamenodeConnection(
-            machine, complete_address(options.namenode), options.user or login_name(), options
+        self.address = complete_address(options.namenode)
+        user = options.user or login_name()
+        self._machine = machine
+        self._namenode = NamenodeConnection(machine, self.address, user, options)
+        self._links = Links(
+            machine=machine,
+            options=options,
+            namenode=self._namenode,
+            datanodes=Datanodes(machine, options),
+            leases=LeaseKeeper(self._namenode),
+            hints=Hints(self._namenode),
+            host=options.host or machine.host_name,
         )
-        self.datanodes = Datanodes(machine, options)
-        self.leases = LeaseKeeper(self.namenode)
-
-    @property
-    def host(self) -> str:
-        """The label of the host we are on."""
-        return self.options.host or self.machine.host_name
+        self._checksums = ChecksumLists(self._links.datanodes)
 
     @property
     def cluster(self) -> Greeting:
         """What the namenode said of its cluster; only after `connect` or any other call."""
-        return self.namenode.greeting
+        return self._namenode.greeting
+
+    @property
+    def user(self) -> str:
+        """Who the namenode believes us to be."""
+        return self._namenode.user
+
+    def draw_name(self) -> str:
+        """Return a name that nobody else has, for something temporary."""
+        return self._machine.random.randbytes(8).hex()
 
     async def connect(self) -> None:
         """Reach the namenode now, within 5 s, or raise NamenodeUnreachable."""
-        await self.namenode.connect()
+        await self._namenode.connect()
 
     async def close(self) -> None:
         """Close the connections. Readers and writers still open fail; nothing is published."""
-        await self.leases.close()
-        await self.datanodes.close()
-        await self.namenode.close()
-        await self.machine.transport.close()
+        await self._links.hints.close()
+        await self._links.leases.close()
+        await self._namenode.close()
+        await self._machine.transport.close()
 
     async def __aenter__(self) -> "Client":
         return self
@@ -79,7 +93,7 @@ class Client:
 
     async def info(self, path: str) -> FileInfo:
         """Return what is known of a file or directory; NoSuchPath."""
-        return await self.namenode.call(GetInfo(path), FileInfo)
+        return await self._namenode.call(GetInfo(path), FileInfo)
 
     async def list_directory(self, path: str) -> list[FileInfo]:
         """Return the entries of a directory in byte order; of a file, itself as the only one."""
@@ -89,7 +103,7 @@ class Client:
         """Yield the entries of a directory in byte order, fetched page by page."""
         after, more = "", True
         while more:
-            page = await self.namenode.call(ListDirectory(path, after, LISTING_LIMIT), Listing)
+            page = await self._namenode.call(ListDirectory(path, after, LISTING_LIMIT), Listing)
             for entry in page.entries:
                 yield entry
             more = page.more and bool(page.entries)
@@ -97,10 +111,10 @@ class Client:
                 after = page.entries[-1].path.rpartition("/")[2]
 
     async def walk_tree(self, path: str, max_depth: int = 0) -> AsyncIterator[FileInfo]:
-        """Yield everything below `path`, parents before children; 0 is any depth, 1 children only."""
+        """Yield everything below `path`, parents first; `max_depth` 1 is children only, 0 all."""
         after, more = "", True
         while more:
-            page = await self.namenode.call(
+            page = await self._namenode.call(
                 WalkTree(path, after, LISTING_LIMIT, max_depth), Listing
             )
             for entry in page.entries:
@@ -113,15 +127,15 @@ class Client:
         self, path: str, *, mode: int = 0o755, parents: bool = False, exist_ok: bool = False
     ) -> FileInfo:
         """Make a directory; PathExists, NoSuchPath (its parent), NotADirectory."""
-        return await self.namenode.call(MakeDirectory(path, mode, parents, exist_ok), FileInfo)
+        return await self._namenode.call(MakeDirectory(path, mode, parents, exist_ok), FileInfo)
 
     async def rename(self, source: str, target: str, *, replace: bool = True) -> None:
         """Rename as POSIX does, in one step; with `replace=False` any target is PathExists."""
-        await self.namenode.call(Rename(source, target, replace), Done)
+        await self._namenode.call(Rename(source, target, replace), Done)
 
     async def delete(self, path: str, *, recursive: bool = False) -> None:
         """Delete a file or directory; DirectoryNotEmpty unless `recursive`."""
-        await self.namenode.call(Delete(path, recursive), Done)
+        await self._namenode.call(Delete(path, recursive), Done)
 
     async def set_attributes(
         self,
@@ -135,17 +149,17 @@ class Client:
     ) -> FileInfo:
         """Change what is not None."""
         request = SetAttributes(path, replication, mode, owner, group, modified_ms)
-        return await self.namenode.call(request, FileInfo)
+        return await self._namenode.call(request, FileInfo)
 
     async def report(self) -> ClusterReport:
         """Return the state of the cluster; answered in safe mode too."""
-        return await self.namenode.call(GetReport(), ClusterReport)
+        return await self._namenode.call(GetReport(), ClusterReport)
 
     # ------------------------------------------------------------ files
 
     async def open_reader(self, path: str) -> Reader:
         """Open a file as it is now: the reader keeps to this version. IsADirectory, NoSuchPath."""
-        return await open_reader(self, path)
+        return await open_reader(self._links, self._checksums, path)
 
     async def open_writer(
         self,
@@ -162,7 +176,7 @@ class Client:
         close. A path that could not be published now is refused now.
         """
         request = CreateFile(path, replication, block_size_bytes, mode, exclusive)
-        return await open_writer(self, request)
+        return await open_writer(self._links, request)
 
     async def read_file(self, path: str) -> bytes:
         """Return all bytes of a file that fits in memory."""

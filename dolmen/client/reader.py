@@ -1,11 +1,20 @@
-"""A file being read: pinned to the inode and the blocks it had when it was opened."""
+"""A file being read: pinned to the inode and the blocks it had when it was opened.
 
-from typing import TYPE_CHECKING
+A range is cut into pieces within blocks, and pieces are read in parallel, each straight into its
+part of the caller's one buffer. The client's `streams` bound how many are under way over all its
+readers.
+"""
 
-from dolmen.protocol.client_messages import FileInfo
+import asyncio
+from types import TracebackType
 
-if TYPE_CHECKING:
-    from dolmen.client.client import Client
+from dolmen.client.checksum_lists import ChecksumLists
+from dolmen.client.core.read_plan import next_piece
+from dolmen.client.file_blocks import FileBlocks
+from dolmen.client.links import Links
+from dolmen.client.piece_reader import PieceReader
+from dolmen.protocol.client_messages import EntryKind, FileInfo, OpenedFile, OpenFile
+from dolmen.protocol.errors import InvalidRequest, IsADirectory
 
 
 class Reader:
@@ -16,8 +25,15 @@ class Reader:
     StaleHandle: the file was deleted or replaced, and its blocks are no longer kept.
     """
 
-    info: FileInfo
-    """The file as it was when it was opened."""
+    def __init__(self, links: Links, opened: OpenedFile, checksums: ChecksumLists) -> None:
+        self.info: FileInfo = opened.info
+        """The file as it was when it was opened."""
+        self.piece_bytes = links.options.read_piece_bytes
+        """What one bulk read brings; reading in multiples of it is best."""
+        self._streams = links.options.streams
+        self._blocks = FileBlocks(links, opened.info, opened.blocks)
+        self._pieces = PieceReader(links, self._blocks, checksums)
+        self._closed = False
 
     @property
     def length_bytes(self) -> int:
@@ -26,13 +42,94 @@ class Reader:
 
     async def read_at(self, offset: int, length: int) -> bytearray:
         """Return the bytes of a range, fewer (or none) where the file ends before."""
+        self._check(offset, length)
+        buffer = bytearray(max(0, min(length, self.length_bytes - offset)))
+        await self.read_into(offset, memoryview(buffer))
+        return buffer
 
     async def read_into(self, offset: int, buffer: memoryview) -> int:
-        """Fill `buffer` from `offset` on, blocks in parallel; return how many bytes there were."""
+        """Fill `buffer` from `offset` on, blocks in parallel; return how many bytes there were.
+
+        After an error the buffer's contents are undefined.
+        """
+        buffer = buffer.cast("B")
+        self._check(offset, len(buffer))
+        length = max(0, min(len(buffer), self.length_bytes - offset))
+        whole = _Range(offset, buffer[:length])
+        streams = min(self._streams, -(-length // self.piece_bytes))
+        if streams <= 1:
+            await self._read_pieces(whole)
+            return length
+        readers = [asyncio.create_task(self._read_pieces(whole)) for _ in range(streams)]
+        try:
+            await asyncio.gather(*readers)
+        finally:
+            for reader in readers:
+                reader.cancel()
+            await asyncio.gather(*readers, return_exceptions=True)
+        return length
 
     async def close(self) -> None:
         """Forget the file. Idempotent."""
+        self._closed = True
+
+    async def __aenter__(self) -> "Reader":
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def _read_pieces(self, whole: "_Range") -> None:
+        """Read the next piece that nobody has taken, until there is none."""
+        while whole.taken_bytes < len(whole.buffer):
+            position = whole.position
+            place = await self._blocks.holding(position)
+            if whole.position != position:
+                continue  # another stream took this piece while the block was being located
+            block = (place.located.offset_bytes, place.located.length_bytes)
+            piece = next_piece(position, whole.end, block, self.piece_bytes)
+            await self._pieces.read(place, piece, whole.take(piece.length))
+
+    def _check(self, offset: int, length: int) -> None:
+        if self._closed:
+            raise InvalidRequest(f"{self.info.path} is closed", self.info.path)
+        if offset < 0 or length < 0:
+            raise InvalidRequest(f"no range begins at {offset} with {length} bytes")
 
 
-async def open_reader(client: "Client", path: str) -> Reader:
-    """Open the file at `path`."""
+class _Range:
+    """A range of the file that several streams fill, each taking the next piece."""
+
+    def __init__(self, offset: int, buffer: memoryview) -> None:
+        self._offset = offset
+        self.buffer = buffer
+        self.taken_bytes = 0
+
+    @property
+    def position(self) -> int:
+        """The file offset of the next piece."""
+        return self._offset + self.taken_bytes
+
+    @property
+    def end(self) -> int:
+        """The file offset behind the range."""
+        return self._offset + len(self.buffer)
+
+    def take(self, length: int) -> memoryview:
+        """Return where the next `length` bytes go."""
+        start = self.taken_bytes
+        self.taken_bytes += length
+        return self.buffer[start : self.taken_bytes]
+
+
+async def open_reader(links: Links, checksums: ChecksumLists, path: str) -> Reader:
+    """Open the file at `path` as it is now."""
+    opened = await links.namenode.call(OpenFile(path, links.host), OpenedFile)
+    if opened.info.kind is not EntryKind.FILE:
+        raise IsADirectory(f"{path} is a directory", path)
+    return Reader(links, opened, checksums)

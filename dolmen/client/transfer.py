@@ -1,10 +1,203 @@
-"""Whole files between this machine and the cluster: in order, in bounded memory, compared at the end.
+"""Whole files between this machine and the cluster: in bounded memory, compared at the end.
 
-Signatures that the command line and the fsspec plugin share:
-
-    await upload_stream(client, path, source, progress=...)         source: async iterable of buffers
-    await upload_file(client, disk, local_path, path, progress=...)
-    async for view in read_in_order(reader, start, end): ...        views valid until the next one
-    await download_stream(client, path, sink, progress=...)         sink: async callable(memoryview)
-    await download_file(client, path, disk, local_path, progress=...)
+A download keeps a window of pieces on their way, from several blocks and datanodes, and hands them on in
+order: so they are hashed in order while they arrive, and written one after the other while the next ones
+are fetched. The hash of what was handed on is compared with the file's own. An upload compares the hash
+of what was read with the one the namenode recorded.
 """
+
+import asyncio
+import contextlib
+import posixpath
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+
+from dolmen.client.client import Client
+from dolmen.client.reader import Reader
+from dolmen.protocol.checksums import Buffer, ContentHasher
+from dolmen.protocol.client_messages import FileInfo
+from dolmen.protocol.errors import ChecksumMismatch
+from dolmen.runtime.disk import Disk, DiskFile
+
+PIECES_AHEAD = 8
+"""Pieces on their way at once: with pieces of 4 MiB, 32 MiB of memory for each file."""
+
+COPY_BYTES = 4 * 1024 * 1024
+"""Read from a local file at once."""
+
+Progress = Callable[[int], None]
+"""Told how many bytes more are done."""
+
+Sink = Callable[[memoryview], Awaitable[object]]
+"""Takes the next bytes; they may be overwritten when it returns."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UploadOptions:
+    """What a new file is to be; 0 is the cluster's value, or now."""
+
+    replication: int = 0
+    block_size_bytes: int = 0
+    mode: int = 0o644
+    exclusive: bool = False
+    modified_ms: int = 0
+
+
+def no_progress(count: int) -> None:
+    """Tell nobody."""
+
+
+# ---------------------------------------------------------------- to the cluster
+
+
+async def upload_stream(
+    client: Client,
+    source: AsyncIterable[Buffer],
+    path: str,
+    options: UploadOptions = UploadOptions(),  # noqa: B008 - frozen
+    progress: Progress = no_progress,
+) -> FileInfo:
+    """Write what `source` yields to `path`, whole or not at all."""
+    writer = await client.open_writer(
+        path,
+        replication=options.replication,
+        block_size_bytes=options.block_size_bytes,
+        mode=options.mode,
+        exclusive=options.exclusive,
+    )
+    try:
+        async for data in source:
+            await writer.write(data)
+            progress(len(data))
+        info = await writer.close(modified_ms=options.modified_ms)
+    except BaseException:
+        await writer.abandon()
+        raise
+    if info.content_hash != writer.content_hash:
+        raise _mismatch(path, writer.content_hash, info)
+    return info
+
+
+async def upload_file(
+    client: Client,
+    local: tuple[Disk, str],
+    path: str,
+    options: UploadOptions = UploadOptions(),  # noqa: B008 - frozen
+    progress: Progress = no_progress,
+) -> FileInfo:
+    """Write a local file (its disk and its path there) to `path`, whole or not at all."""
+    disk, local_path = local
+    file = await disk.open(local_path, writable=False)
+    try:
+        return await upload_stream(client, _bytes_of(file), path, options, progress)
+    finally:
+        await file.close()
+
+
+async def _bytes_of(file: DiskFile) -> AsyncIterator[memoryview]:
+    """Yield a local file's bytes, the next ones being read while the last ones are used."""
+    buffers = [memoryview(bytearray(COPY_BYTES)) for _ in range(2)]
+    offset = 0
+    reading = asyncio.ensure_future(file.read_into(0, buffers[0]))
+    try:
+        while count := await reading:
+            data = buffers[0][:count]
+            buffers.reverse()
+            offset += count
+            reading = asyncio.ensure_future(file.read_into(offset, buffers[0]))
+            yield data
+    finally:
+        await asyncio.wait([reading])
+
+
+# ---------------------------------------------------------------- from the cluster
+
+
+async def read_in_order(reader: Reader, start: int, end: int) -> AsyncIterator[memoryview]:
+    """Yield the bytes of a range in order, while those after them arrive.
+
+    What is yielded is overwritten after the next step. Close the iterator (`contextlib.aclosing`) when
+    leaving it early.
+    """
+    piece_bytes = reader.piece_bytes
+    end = min(end, reader.length_bytes)
+    starts = iter(range(start, end, piece_bytes))
+    arriving: deque[tuple[bytearray, asyncio.Task[int]]] = deque()
+
+    def fetch_next(buffer: bytearray | None) -> None:
+        at = next(starts, None)
+        if at is None:
+            return
+        length = min(piece_bytes, end - at)
+        buffer = bytearray(length) if buffer is None or len(buffer) < length else buffer
+        into = memoryview(buffer)[:length]
+        arriving.append((buffer, asyncio.create_task(reader.read_into(at, into))))
+
+    try:
+        for _ in range(PIECES_AHEAD):
+            fetch_next(None)
+        while arriving:
+            buffer, task = arriving[0]
+            length = await task
+            yield memoryview(buffer)[:length]
+            arriving.popleft()
+            fetch_next(buffer)
+    finally:
+        for _, task in arriving:
+            task.cancel()
+        await asyncio.gather(*(task for _, task in arriving), return_exceptions=True)
+
+
+async def download_stream(
+    client: Client, path: str, sink: Sink, progress: Progress = no_progress
+) -> FileInfo:
+    """Give the bytes of a file to `sink` in order; ChecksumMismatch if they were not the file's."""
+    reader = await client.open_reader(path)
+    async with reader:
+        hasher = ContentHasher()
+        pieces = read_in_order(reader, 0, reader.length_bytes)
+        async with contextlib.aclosing(pieces):
+            async for data in pieces:
+                hasher.update(data)
+                await sink(data)
+                progress(len(data))
+    if reader.info.content_hash and reader.info.content_hash != hasher.digest():
+        raise _mismatch(path, hasher.digest(), reader.info)
+    return reader.info
+
+
+async def download_file(
+    client: Client, path: str, local: tuple[Disk, str], progress: Progress = no_progress
+) -> FileInfo:
+    """Bring a file to a local path, which has it whole or stays as it was."""
+    disk, local_path = local
+    directory, name = posixpath.split(local_path)
+    temporary = posixpath.join(directory, f".{name[:200]}.{client.draw_name()}.part")
+    file = await disk.open(temporary, create=True)
+    try:
+        offset = 0
+
+        async def append(data: memoryview) -> None:
+            nonlocal offset
+            await file.write_at(offset, data)
+            offset += len(data)
+
+        try:
+            info = await download_stream(client, path, append, progress)
+        finally:
+            await file.close()
+        await disk.rename(temporary, local_path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            await disk.remove(temporary)
+        raise
+    return info
+
+
+def _mismatch(path: str, local_hash: bytes, info: FileInfo) -> ChecksumMismatch:
+    return ChecksumMismatch(
+        f"{path}: the bytes here have the xxh3-128 {local_hash.hex()}, the file has"
+        f" {info.content_hash.hex()}",
+        path,
+    )

@@ -52,7 +52,7 @@ def complete_address(authority: str) -> str:
     if bracketed or ":" not in authority:
         authority = f"{authority}:{DEFAULT_PORT}"
     host, port = parse_address(authority)
-    if not 0 < port:
+    if port == 0:
         raise InvalidRequest(f"{authority!r}: port 0 is no place to connect to")
     return format_address(host, port)
 

@@ -11,7 +11,7 @@ LONGEST_PAUSE_S = 1.0
 
 
 def pauses(random: Random) -> Iterator[float]:
-    """Yield, without end, how long to wait before the next attempt: anything up to a growing cap."""
+    """Yield, without end, how long to wait before the next attempt: up to a growing cap."""
     cap = FIRST_PAUSE_S
     while True:
         yield random.uniform(0, cap)

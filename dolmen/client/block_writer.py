@@ -1,0 +1,264 @@
+"""Writes one block: segments down a pipeline, then finalize; a broken pipeline is rebuilt and
+resumed.
+
+The writer runs as one task, in rounds. A round sends every held segment under one stamp and ends
+when all are acknowledged and no more will come, or when the pipeline broke: then nothing new is
+sent, what is on its way comes to an end, the pipeline is rebuilt under a new stamp, and what was
+not acknowledged by all is sent again (rule 14). A round that made progress may be followed by any
+number of others; rounds without progress end after `retry_for`.
+
+Blocks follow one another: a block is allocated when the one before is acknowledged whole, which
+commits it, while its datanodes still finalize it; at most two blocks of a file are unfinished (rule
+15).
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dolmen.client.block_finalize import finalize_replicas
+from dolmen.client.core.held_segments import HeldSegments, Segment
+from dolmen.client.core.pipelines import Pipeline
+from dolmen.client.core.retry_schedule import pauses
+from dolmen.client.links import Links
+from dolmen.client.pipeline_rebuild import PipelineRebuild, allocate_avoiding
+from dolmen.client.segment_window import SegmentWindow
+from dolmen.protocol.block_messages import SegmentStored, WriteSegment
+from dolmen.protocol.checksums import block_digest
+from dolmen.protocol.client_messages import AllocateBlock, CommittedBlock
+from dolmen.protocol.errors import (
+    AccessDenied,
+    DolmenError,
+    LeaseConflict,
+    StaleGeneration,
+    TooFewDatanodes,
+)
+from dolmen.protocol.identifiers import format_block_id
+from dolmen.runtime.transport import PIECE_BYTES, body_of
+
+
+@dataclass(frozen=True)
+class WrittenFile:
+    """The file that blocks are written for."""
+
+    inode_id: int
+    path: str
+    replication: int
+
+
+class BlockWriter:
+    """One block on its way."""
+
+    def __init__(
+        self,
+        links: Links,
+        file: WrittenFile,
+        index: int,
+        previous: "BlockWriter | None",
+        window: SegmentWindow,
+    ) -> None:
+        self.index = index
+        self._links = links
+        self._file = file
+        self._previous = previous
+        self._window = window
+        self._held = HeldSegments()
+        self._checksums: list[bytes] = []
+        self._length_bytes = 0
+        self._whole = False
+        self._pipeline: Pipeline | None = None
+        self._breaks: dict[str, str] = {}
+        self._broken = False
+        self._news = asyncio.Event()
+        self._acknowledged = asyncio.Event()
+        self._error: Exception | None = None
+        self.task = asyncio.create_task(self._run())
+
+    def put(self, data: memoryview, checksums: bytes) -> None:
+        """Take the next segment of the block; its slot in the window is given back in time."""
+        self._held.add(Segment(self._length_bytes, data, checksums))
+        self._checksums.append(checksums)
+        self._length_bytes += len(data)
+        self._news.set()
+
+    def end(self) -> None:
+        """There are no more segments."""
+        self._whole = True
+        self._news.set()
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all is done, and done well."""
+        return self.task.done() and self._error is None
+
+    async def acknowledged(self) -> CommittedBlock:
+        """Return what the block is, when all its bytes are on all datanodes of its pipeline."""
+        await self._acknowledged.wait()
+        if self._error is not None:
+            raise self._error
+        return self.committed()
+
+    def committed(self) -> CommittedBlock:
+        """Return what every replica of the block must be."""
+        assert self._pipeline is not None
+        assert self._whole
+        digest = block_digest(self._length_bytes, b"".join(self._checksums))
+        return CommittedBlock(
+            self._pipeline.block_id, self._pipeline.stamp, self._length_bytes, digest
+        )
+
+    # ------------------------------------------------------------ the task
+
+    async def _run(self) -> None:
+        try:
+            await self._write()
+        except asyncio.CancelledError:
+            self._error = LeaseConflict(f"{self._file.path} was abandoned", self._file.path)
+            raise
+        except Exception as error:
+            self._error = error
+            self._window.fail(error)
+            raise
+        finally:
+            self._acknowledged.set()
+
+    async def _write(self) -> None:
+        self._pipeline = await self._allocate()
+        patience = _Patience(self._links)
+        while True:
+            await self._send_round()
+            if not self._broken:
+                self._acknowledged.set()
+                await self._finalize()
+            if not self._broken:
+                return
+            await patience.after_break(self._held.prefix_bytes, self._story)
+            self._held.start_again()
+            self._pipeline = await self._rebuild(self._pipeline)
+
+    async def _rebuild(self, broken: Pipeline) -> Pipeline:
+        if not self._held.prefix_bytes and not broken.survivors(self._breaks):
+            return await self._allocate()  # all its bytes are here: any datanodes will do
+        rebuild = PipelineRebuild(self._links, self._file.inode_id, self._held.prefix_bytes)
+        return await rebuild.run(broken, self._breaks)
+
+    async def _allocate(self) -> Pipeline:
+        committed = None
+        if self._previous is not None:
+            committed = await self._previous.acknowledged()
+            await self._previous.predecessor_finished()
+
+        def request(excluded: tuple[str, ...]) -> AllocateBlock:
+            return AllocateBlock(
+                self._file.inode_id, self.index, committed, excluded, self._links.host
+            )
+
+        return Pipeline.of(await allocate_avoiding(self._links, request))
+
+    async def predecessor_finished(self) -> None:
+        """Return when the block before this one is finished: the one after this may then begin."""
+        if self._previous is not None:
+            await asyncio.shield(self._previous.task)
+            self._previous = None
+
+    # ------------------------------------------------------------ a round
+
+    async def _send_round(self) -> None:
+        self._broken, self._breaks = False, {}
+        async with asyncio.TaskGroup() as senders:
+            while not self._broken:
+                for segment in self._held.take_unsent():
+                    senders.create_task(self._send(segment))
+                if self._whole and self._held.is_empty:
+                    return
+                self._news.clear()
+                await self._news.wait()
+
+    async def _send(self, segment: Segment) -> None:
+        """Send one segment; never raises what a datanode may cause."""
+        pipeline = self._pipeline
+        assert pipeline is not None
+        head = WriteSegment(
+            pipeline.token,
+            pipeline.block_id,
+            pipeline.stamp,
+            segment.offset_bytes,
+            len(segment.data),
+            segment.checksums,
+            0,
+        )
+        datanodes = self._links.datanodes
+        try:
+            reply = await datanodes.ask(
+                pipeline.head.address,
+                head,
+                SegmentStored,
+                body=body_of(*_pieces(segment.data)),
+                stall_s=datanodes.write_stall_s,
+            )
+        except (AccessDenied, StaleGeneration) as error:
+            self._break(None, error.message)  # nobody failed: a new stamp and token cure it
+        except DolmenError as error:
+            self._break(0, error.message)
+        else:
+            if reply.failed_position >= 0:
+                self._break(reply.failed_position, reply.reason)
+            else:
+                for released in self._held.acknowledge(segment):
+                    if released.has_slot:
+                        self._window.give_back(released.data)
+        self._news.set()
+
+    def _break(self, position: int | None, reason: str) -> None:
+        """The pipeline broke, at `position` if anybody is to blame."""
+        self._broken = True
+        if position is not None and self._pipeline is not None:
+            self._blame(self._pipeline.at(position).datanode_id, reason)
+
+    def _blame(self, datanode_id: str, reason: str) -> None:
+        self._breaks[datanode_id] = reason
+        now_s = asyncio.get_running_loop().time()
+        self._links.datanodes.write_failures.add(datanode_id, now_s)
+
+    async def _finalize(self) -> None:
+        assert self._pipeline is not None
+        outcome = await finalize_replicas(
+            self._links, self._pipeline, self.committed(), self._file.replication
+        )
+        for datanode_id, reason in outcome.failed.items():
+            self._blame(datanode_id, reason)
+        self._broken = not outcome.is_enough
+
+    def _story(self) -> str:
+        assert self._pipeline is not None
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in self._breaks.items())
+        return (
+            f"block {format_block_id(self._pipeline.block_id)} of {self._file.path} made no"
+            f" progress: {reasons or 'its datanodes refuse its stamp'}"
+        )
+
+
+class _Patience:
+    """How long a block may break again and again without progress."""
+
+    def __init__(self, links: Links) -> None:
+        self._links = links
+        self._prefix_bytes = -1
+        self._until_s = 0.0
+        self._pauses = pauses(links.machine.random)
+
+    async def after_break(self, prefix_bytes: int, story: Callable[[], str]) -> None:
+        """Return when the pipeline may be rebuilt; TooFewDatanodes if there is no sense in it."""
+        now_s = asyncio.get_running_loop().time()
+        if prefix_bytes > self._prefix_bytes:
+            self._prefix_bytes = prefix_bytes
+            self._until_s = now_s + self._links.namenode.retry_for_s
+            self._pauses = pauses(self._links.machine.random)
+            return
+        if now_s >= self._until_s:
+            raise TooFewDatanodes(story())
+        await asyncio.sleep(next(self._pauses))
+
+
+def _pieces(data: memoryview) -> list[memoryview]:
+    return [data[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES)]

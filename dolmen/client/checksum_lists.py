@@ -1,0 +1,69 @@
+"""The chunk checksums of blocks: fetched once, believed because the namenode gave their digest.
+
+The lists of one client are kept while there is room, by (block, stamp, length): 16 KiB for a block
+of 128 MiB. Tasks that need the same list at the same time wait for one fetch.
+"""
+
+import asyncio
+from collections import OrderedDict
+
+from dolmen.client.bulk import Datanodes
+from dolmen.protocol.block_messages import ChecksumsFollow, ReadChecksums
+from dolmen.protocol.checksums import CHECKSUM_BYTES, block_digest, chunk_count
+from dolmen.protocol.client_messages import LocatedBlock, ReplicaLocation
+from dolmen.protocol.errors import ChecksumMismatch
+
+KEPT_BYTES = 16 * 1024 * 1024
+"""The lists of 128 GiB of blocks: more than one process reads at random."""
+
+Key = tuple[int, int, int]
+
+
+class ChecksumLists:
+    """The lists of checksums that a client has at hand."""
+
+    def __init__(self, datanodes: Datanodes) -> None:
+        self._datanodes = datanodes
+        self._lists: OrderedDict[Key, bytes] = OrderedDict()
+        self._kept_bytes = 0
+        self._fetching: dict[Key, asyncio.Lock] = {}
+
+    async def of(self, block: LocatedBlock, replica: ReplicaLocation) -> bytes:
+        """Return the checksums of `block`, from `replica` if they are not here."""
+        key = (block.block_id, block.stamp, block.length_bytes)
+        if (known := self._lists.get(key)) is not None:
+            self._lists.move_to_end(key)
+            return known
+        lock = self._fetching.setdefault(key, asyncio.Lock())
+        try:
+            async with lock:
+                if (known := self._lists.get(key)) is not None:
+                    return known
+                checksums = await self._fetch(block, replica)
+                self._keep(key, checksums)
+                return checksums
+        finally:
+            if not lock.locked():
+                self._fetching.pop(key, None)
+
+    async def _fetch(self, block: LocatedBlock, replica: ReplicaLocation) -> bytes:
+        head = ReadChecksums(block.token, block.block_id, block.stamp)
+        expected_bytes = chunk_count(block.length_bytes) * CHECKSUM_BYTES
+        async with self._datanodes.asking(replica.address, head, ChecksumsFollow) as (reply, body):
+            if (reply.length_bytes, body.length_bytes) != (block.length_bytes, expected_bytes):
+                raise ChecksumMismatch(
+                    f"the replica is {reply.length_bytes} bytes long, the block"
+                    f" {block.length_bytes}"
+                )
+            checksums = bytearray(expected_bytes)
+            await body.read_into(memoryview(checksums))
+        if block_digest(block.length_bytes, checksums) != block.digest:
+            raise ChecksumMismatch("its list of checksums does not have the block's digest")
+        return bytes(checksums)
+
+    def _keep(self, key: Key, checksums: bytes) -> None:
+        self._lists[key] = checksums
+        self._kept_bytes += len(checksums)
+        while self._kept_bytes > KEPT_BYTES and len(self._lists) > 1:
+            _, dropped = self._lists.popitem(last=False)
+            self._kept_bytes -= len(dropped)

@@ -1,0 +1,45 @@
+"""The datanodes that a block is written through, and who of them is left when some fail."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from dolmen.protocol.client_messages import AllocatedBlock
+from dolmen.protocol.tokens import Target
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A block's datanodes in order, with the stamp and the token for its bytes."""
+
+    block_id: int
+    stamp: int
+    targets: tuple[Target, ...]
+    token: bytes
+
+    @classmethod
+    def of(cls, allocated: AllocatedBlock) -> "Pipeline":
+        """Return the pipeline that the namenode has handed out."""
+        return cls(allocated.block_id, allocated.stamp, allocated.targets, allocated.token)
+
+    @property
+    def head(self) -> Target:
+        """The datanode that the writer sends to."""
+        return self.targets[0]
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The ids of its datanodes, in order."""
+        return tuple(target.datanode_id for target in self.targets)
+
+    def at(self, position: int) -> Target:
+        """Return who stands at `position`; a place that does not exist is the head's invention."""
+        return self.targets[position] if 0 <= position < len(self.targets) else self.head
+
+    def survivors(self, failed: Collection[str]) -> tuple[str, ...]:
+        """Return the ids of those that have not failed, in order."""
+        return tuple(member for member in self.members if member not in failed)
+
+
+def enough_replicas(min_replicas: int, replication: int, targets: int) -> int:
+    """Return how many finalized replicas a writer waits for; repair brings the others."""
+    return max(1, min(min_replicas, replication, targets))

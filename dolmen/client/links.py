@@ -1,0 +1,24 @@
+"""What readers and writers reach the cluster through: the parts of a client that they share."""
+
+from dataclasses import dataclass
+
+from dolmen.client.bulk import Datanodes
+from dolmen.client.connection import NamenodeConnection
+from dolmen.client.hints import Hints
+from dolmen.client.leases import LeaseKeeper
+from dolmen.client.options import ClientOptions
+from dolmen.runtime.machine import Machine
+
+
+@dataclass(frozen=True)
+class Links:
+    """The parts of one client."""
+
+    machine: Machine
+    options: ClientOptions
+    namenode: NamenodeConnection
+    datanodes: Datanodes
+    leases: LeaseKeeper
+    hints: Hints
+    host: str
+    """The label of the host we are on."""

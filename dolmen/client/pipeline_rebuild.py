@@ -1,0 +1,147 @@
+"""A broken pipeline becomes a whole one again, under a new generation stamp (rule 14).
+
+The namenode issues the stamp; the survivors restamp and cut their replica to the acknowledged
+prefix; the new members copy that prefix from them; only then does the stamp become the block's, and
+only then are bytes sent under it. Whoever fails on the way is no survivor, or no new member: once
+more without it.
+
+A pipeline without survivors can only be rebuilt if one of its members still has the prefix: it may
+have been restarted, or cut off for a moment, so all are asked again.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
+
+from dolmen.client.core.pipelines import Pipeline
+from dolmen.client.core.retry_schedule import pauses
+from dolmen.client.links import Links
+from dolmen.protocol.block_messages import CopyReplica, ReplicaRestamped, RestampReplica
+from dolmen.protocol.client_messages import (
+    AllocateBlock,
+    AllocatedBlock,
+    Done,
+    RebuildPipeline,
+    UpdatePipeline,
+)
+from dolmen.protocol.errors import (
+    BlockMissing,
+    DolmenError,
+    NoSpace,
+    NoSuchReplica,
+    TooFewDatanodes,
+)
+from dolmen.protocol.identifiers import format_block_id
+from dolmen.protocol.tokens import Target
+
+
+async def allocate_avoiding(
+    links: Links, request: Callable[[tuple[str, ...]], AllocateBlock | RebuildPipeline]
+) -> AllocatedBlock:
+    """Return targets other than those that failed lately, or any at all if others are too few."""
+    now_s = asyncio.get_running_loop().time()
+    excluded = links.datanodes.write_failures.current(now_s)
+    if excluded:
+        try:
+            return await links.namenode.call(
+                request(excluded), AllocatedBlock, final=(TooFewDatanodes, NoSpace)
+            )
+        except (TooFewDatanodes, NoSpace):
+            pass  # the namenode knows who is alive, and we may have been wrong about them
+    return await links.namenode.call(request(()), AllocatedBlock)
+
+
+class PipelineRebuild:
+    """One rebuild of one block's pipeline, with the acknowledged prefix that all must have."""
+
+    def __init__(self, links: Links, inode_id: int, prefix_bytes: int) -> None:
+        self._links = links
+        self._inode_id = inode_id
+        self._prefix_bytes = prefix_bytes
+        self._stamps: dict[str, int] = {}
+        self._failed: dict[str, str] = {}
+
+    async def run(self, old: Pipeline, failed: Iterable[str]) -> Pipeline:
+        """Return the new pipeline; BlockMissing if the prefix is nowhere any more."""
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + self._links.namenode.retry_for_s
+        self._stamps = dict.fromkeys(old.members, old.stamp)
+        lost = set(failed)
+        for pause_s in pauses(self._links.machine.random):
+            survivors = old.survivors(lost)
+            if not survivors:
+                survivors, lost = old.members, set()
+            new = await self._issue(old, survivors)
+            self._failed = {}
+            await self._bring_together(new)
+            if not self._failed:
+                await self._make_it_the_blocks(new)
+                return Pipeline.of(new)
+            lost.update(self._failed)
+            if loop.time() + pause_s >= until_s:
+                raise self._conclude(old)
+            await asyncio.sleep(pause_s)
+        raise AssertionError("pauses never end")
+
+    async def _issue(self, old: Pipeline, survivors: tuple[str, ...]) -> AllocatedBlock:
+        def request(excluded: tuple[str, ...]) -> RebuildPipeline:
+            return RebuildPipeline(
+                self._inode_id,
+                old.block_id,
+                old.stamp,
+                survivors,
+                tuple(name for name in excluded if name not in survivors),
+                self._links.host,
+            )
+
+        return await allocate_avoiding(self._links, request)
+
+    async def _bring_together(self, new: AllocatedBlock) -> None:
+        """Bring all targets to the prefix under the new stamp; `_failed` says who is not there."""
+        survivors = [target for target in new.targets if target.datanode_id not in new.fresh]
+        fresh = [target for target in new.targets if target.datanode_id in new.fresh]
+        async with asyncio.TaskGroup() as restamps:
+            for target in survivors:
+                restamps.create_task(self._guarded(target, self._restamp(target, new)))
+        if self._failed or not self._prefix_bytes:
+            return
+        async with asyncio.TaskGroup() as copies:
+            for target in fresh:
+                copies.create_task(self._guarded(target, self._copy(target, new)))
+
+    async def _guarded(self, target: Target, step: Coroutine[Any, Any, None]) -> None:
+        try:
+            await step
+        except DolmenError as error:
+            self._failed[target.datanode_id] = error.message
+            now_s = asyncio.get_running_loop().time()
+            self._links.datanodes.write_failures.add(target.datanode_id, now_s)
+
+    async def _restamp(self, target: Target, new: AllocatedBlock) -> None:
+        old_stamp = self._stamps[target.datanode_id]
+        head = RestampReplica(new.token, new.block_id, new.stamp, old_stamp, self._prefix_bytes)
+        try:
+            await self._links.datanodes.ask(target.address, head, ReplicaRestamped)
+        except NoSuchReplica:
+            if self._prefix_bytes:
+                raise
+            return  # no segment has come that far: the first one will make the replica
+        self._stamps[target.datanode_id] = new.stamp
+
+    async def _copy(self, target: Target, new: AllocatedBlock) -> None:
+        head = CopyReplica(new.copy_token, new.block_id, new.stamp, self._prefix_bytes, b"")
+        await self._links.datanodes.ask(target.address, head, ReplicaRestamped)
+
+    async def _make_it_the_blocks(self, new: AllocatedBlock) -> None:
+        members = tuple(target.datanode_id for target in new.targets)
+        request = UpdatePipeline(
+            self._inode_id, new.block_id, new.stamp, self._prefix_bytes, members
+        )
+        await self._links.namenode.call(request, Done)
+
+    def _conclude(self, old: Pipeline) -> DolmenError:
+        tried = "; ".join(f"{name}: {reason}" for name, reason in self._failed.items())
+        return BlockMissing(
+            f"the first {self._prefix_bytes} bytes of block {format_block_id(old.block_id)} are"
+            f" acknowledged and on no datanode that answers ({tried}); write the file again"
+        )
