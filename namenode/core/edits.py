@@ -1,8 +1,8 @@
 """The durable changes of the namespace: past tense, complete, and refused by nobody.
 
 An edit carries every id and time that the decision drew, so that replay is exact. `apply` (in
-`apply.py`) is the only code that changes durable tables. The edits of one outcome are one `EditGroup`,
-applied wholly or not at all; the log stores groups in batches.
+`apply.py`) is the only code that changes durable tables. The edits of one outcome are one
+`EditGroup`, applied wholly or not at all; the log stores groups in batches.
 """
 
 import msgspec

@@ -1,7 +1,8 @@
-"""What deciding about files needs to know of the cluster: the seam between namespace and replication.
+"""What deciding about files needs to know of the cluster: the seam between namespace and
+replication.
 
-The namespace half (`namespace`, `files`, `leases`) asks; the replication half (`block_map`, `datanodes`,
-`placement`) answers from soft state. Nothing here changes anything.
+The namespace half (`namespace`, `files`, `leases`) asks; the replication half (`block_map`,
+`datanodes`, `placement`) answers from soft state. Nothing here changes anything.
 """
 
 from random import Random
@@ -20,7 +21,9 @@ class Wish(msgspec.Struct, frozen=True):
     wanted: int  # how many new targets
     length_bytes: int  # room each must have
     writer_host: str = ""
-    holders: tuple[str, ...] = ()  # datanode ids that have it already: never chosen, count for racks
+    holders: tuple[
+        str, ...
+    ] = ()  # datanode ids that have it already: never chosen, count for racks
     excluded: tuple[str, ...] = ()
 
 
@@ -36,15 +39,16 @@ class Knowledge(Protocol):
         """Return how many datanodes are registered and not decommissioned, dead ones included."""
 
     def choose_targets(self, wish: Wish) -> tuple[Target, ...]:
-        """Return up to `wish.wanted` distinct targets in pipeline order, best first; fewer, or none,
-        if no more can take the block. Only LIVE datanodes in service."""
+        """Return up to `wish.wanted` distinct targets in pipeline order, best first; fewer, or
+        none, if no more can take the block. Only LIVE datanodes in service."""
 
     def targets_of(self, datanode_ids: tuple[str, ...]) -> tuple[Target, ...]:
         """Return those of the given datanodes that are LIVE now, as targets, in the order given."""
 
     def good_replicas(self, block: Block) -> int:
-        """Return how many datanodes have reported a FINALIZED replica of this block themselves, with
-        the block's committed stamp, length and digest, and are not DEAD."""
+        """Return how many datanodes have reported a FINALIZED replica of this block themselves,
+        with the block's committed stamp, length and digest, and are not DEAD."""
 
     def locations(self, block: Block, reader_host: str) -> tuple[ReplicaLocation, ...]:
-        """Return the good replicas of a block, nearest first, stale ones last, dead ones left out."""
+        """Return the good replicas of a block, nearest first, stale ones last, dead ones left
+        out."""

@@ -61,7 +61,8 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Waits(msgspec.Struct, frozen=True):
-    """No decision yet: ask again when the replicas of one of these blocks change, or at a deadline."""
+    """No decision yet: ask again when the replicas of one of these blocks change, or at a
+    deadline."""
 
     block_ids: tuple[int, ...]
     reason: str

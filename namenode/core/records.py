@@ -1,8 +1,8 @@
 """The records of the namespace, each a versioned, checksummed value of one table (rule 9).
 
-A value is: format version (1 byte), msgpack array, xxh32 of both (4 bytes). Fields are only added at the
-end, with defaults, so that older records stay readable. A value that fails its checksum raises
-DataDamaged: the namenode then stops and rebuilds its tables from checkpoint and log.
+A value is: format version (1 byte), msgpack array, xxh32 of both (4 bytes). Fields are only added
+at the end, with defaults, so that older records stay readable. A value that fails its checksum
+raises DataDamaged: the namenode then stops and rebuilds its tables from checkpoint and log.
 """
 
 import enum
@@ -21,8 +21,8 @@ _CHECK_BYTES = 4
 class BlockState(enum.IntEnum):
     """UNDER_CONSTRUCTION until the writer is done with it, then COMMITTED.
 
-    COMPLETE (enough replicas are finalized) is not recorded: a block of a published file is complete,
-    and that of an open file is asked of the block map when the file is published.
+    COMPLETE (enough replicas are finalized) is not recorded: a block of a published file is
+    complete, and that of an open file is asked of the block map when the file is published.
     """
 
     UNDER_CONSTRUCTION = 1

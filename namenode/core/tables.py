@@ -1,8 +1,8 @@
 """The tables of the namespace and their keys; values are the records of `records`.
 
-Numbers in keys are big-endian, so that byte order is number order. The durable tables are rebuilt from
-the edit log; the soft tables (which replicas were reported) from block reports, and are thrown away at
-every start.
+Numbers in keys are big-endian, so that byte order is number order. The durable tables are rebuilt
+from the edit log; the soft tables (which replicas were reported) from block reports, and are thrown
+away at every start.
 """
 
 import struct

@@ -1,0 +1,120 @@
+"""Answers about the tree: one entry, a directory page by page, everything below a directory.
+
+Pages continue by name, never by position, so what changes between two pages neither hides nor
+repeats another entry. A page ends at the wanted number of entries or before it outgrows a message.
+"""
+
+from collections.abc import Iterator
+
+from dolmen.protocol.client_messages import (
+    EntryKind,
+    FileInfo,
+    GetInfo,
+    ListDirectory,
+    Listing,
+    WalkTree,
+)
+from dolmen.protocol.errors import InvalidRequest, NotADirectory
+from dolmen.protocol.identifiers import LISTING_LIMIT, check_name, format_path
+from namenode.core.lookup import Names, children, existing_at, find_child, info_of, load_inode
+from namenode.core.records import Inode
+from namenode.core.tables import View
+
+PAGE_LIMIT_BYTES = 768 * 1024
+"""Room for a page in a message of 1 MiB: the estimate below is above, but the limit is safe."""
+
+_INFO_BYTES = 150
+"""A FileInfo without its texts, generously."""
+
+
+class _Page:
+    """Collects entries until the page is full."""
+
+    def __init__(self, limit: int) -> None:
+        if limit < 1:
+            raise InvalidRequest(f"a page has at least one entry, not {limit}")
+        self.entries: list[FileInfo] = []
+        self._limit = min(limit, LISTING_LIMIT)
+        self._bytes = 0
+
+    def take(self, names: Names, inode: Inode) -> bool:
+        """Add an entry; return False, and leave it out, if the page is full."""
+        if len(self.entries) == self._limit or self._bytes > PAGE_LIMIT_BYTES:
+            return False
+        info = info_of(names, inode)
+        self.entries.append(info)
+        self._bytes += _INFO_BYTES + 4 * len(info.path) + len(info.owner) + len(info.group)
+        return True
+
+
+def get_info(view: View, request: GetInfo) -> FileInfo:
+    """Answer GetInfo."""
+    return info_of(*existing_at(view, request.path))
+
+
+def list_directory(view: View, request: ListDirectory) -> Listing:
+    """Answer ListDirectory."""
+    names, inode = existing_at(view, request.path)
+    if inode.kind != EntryKind.DIRECTORY:
+        raise NotADirectory(f"{format_path(names)}: is a file", format_path(names))
+    page = _Page(request.limit)
+    if request.after:
+        check_name(request.after, request.after)
+    for name, child in children(view, inode.inode_id, request.after):
+        if not page.take((*names, name), child):
+            return Listing(tuple(page.entries), more=True)
+    return Listing(tuple(page.entries), more=False)
+
+
+def walk_tree(view: View, request: WalkTree) -> Listing:
+    """Answer WalkTree."""
+    names, inode = existing_at(view, request.path)
+    if request.max_depth < 0:
+        raise InvalidRequest(f"max_depth {request.max_depth} is below 0")
+    page = _Page(request.limit)
+    if inode.kind != EntryKind.DIRECTORY:
+        return Listing((), more=False)
+    after = tuple(name for name in request.after.split("/") if name)
+    for name in after:
+        check_name(name, request.after)
+    stack = _resume(view, inode, after)
+    for below, child in _walk(view, stack, request.max_depth):
+        if not page.take((*names, *below), child):
+            return Listing(tuple(page.entries), more=True)
+    return Listing(tuple(page.entries), more=False)
+
+
+_Place = tuple[int, Names, str]
+"""A directory's inode id, its names below the walk's start, the last name in it already seen."""
+
+
+def _resume(view: View, top: Inode, after: Names) -> list[_Place]:
+    """Return the directories in which a walk that has seen `after` goes on, the deepest last.
+
+    What of `after` no longer exists is passed by: its place in the order remains.
+    """
+    stack: list[_Place] = []
+    directory_id, below = top.inode_id, Names()
+    for name in after:
+        stack.append((directory_id, below, name))
+        child_id = find_child(view, directory_id, name)
+        if child_id is None or load_inode(view, child_id).kind != EntryKind.DIRECTORY:
+            return stack
+        directory_id, below = child_id, (*below, name)
+    stack.append((directory_id, below, ""))
+    return stack
+
+
+def _walk(view: View, stack: list[_Place], max_depth: int) -> Iterator[tuple[Names, Inode]]:
+    """Yield what comes next, depth first. Only one scan is open at a time, however deep."""
+    while stack:
+        directory_id, below, after = stack.pop()
+        if max_depth and len(below) >= max_depth:
+            continue
+        for name, child in children(view, directory_id, after):
+            path = (*below, name)
+            yield path, child
+            if child.kind == EntryKind.DIRECTORY:
+                stack.append((directory_id, below, name))
+                stack.append((child.inode_id, path, ""))
+                break

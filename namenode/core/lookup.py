@@ -1,0 +1,181 @@
+"""Reading the tables: records by their ids, and paths resolved to inodes.
+
+A path is resolved through `entries` alone, one look-up for each name; only the last inode is read.
+What is not there says why in the caller's terms: a missing name is NoSuchPath, a file in the middle
+of a path NotADirectory.
+"""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from dolmen.protocol.client_messages import EntryKind, FileInfo
+from dolmen.protocol.errors import DataDamaged, NoSuchPath, NotADirectory
+from dolmen.protocol.identifiers import (
+    ROOT_INODE_ID,
+    format_block_id,
+    format_path,
+    parse_path,
+)
+from namenode.core import tables
+from namenode.core.records import (
+    BLOCK,
+    ENTRY,
+    INODE,
+    LEASE,
+    META_KEY,
+    META_RECORD,
+    Block,
+    Inode,
+    Lease,
+    Meta,
+)
+from namenode.core.tables import View
+
+NUMBER_LIMIT = 1 << 64
+"""Ids are keys of 8 bytes; what a caller sends may be any integer."""
+
+Names = tuple[str, ...]
+
+
+def load_meta(view: View) -> Meta:
+    """Return the counters of the namespace."""
+    value = view.get(tables.META, META_KEY)
+    if value is None:
+        raise DataDamaged("the namespace has no meta record: it was never formatted")
+    return META_RECORD.decode(value)
+
+
+def find_inode(view: View, inode_id: int) -> Inode | None:
+    """Return an inode, or None."""
+    if not 0 < inode_id < NUMBER_LIMIT:
+        return None
+    value = view.get(tables.INODES, tables.number_key(inode_id))
+    return None if value is None else INODE.decode(value)
+
+
+def load_inode(view: View, inode_id: int) -> Inode:
+    """Return an inode that must exist."""
+    inode = find_inode(view, inode_id)
+    if inode is None:
+        raise DataDamaged(f"inode {inode_id} is named by a record or an edit and does not exist")
+    return inode
+
+
+def find_block(view: View, block_id: int) -> Block | None:
+    """Return a block, or None."""
+    if not 0 <= block_id < NUMBER_LIMIT:
+        return None
+    value = view.get(tables.BLOCKS, tables.number_key(block_id))
+    return None if value is None else BLOCK.decode(value)
+
+
+def load_block(view: View, block_id: int) -> Block:
+    """Return a block that must exist."""
+    block = find_block(view, block_id)
+    if block is None:
+        name = format_block_id(block_id)
+        raise DataDamaged(f"block {name} is named by a record or an edit and does not exist")
+    return block
+
+
+def find_file_block(view: View, inode_id: int, index: int) -> int | None:
+    """Return the id of block number `index` of a file, or None."""
+    value = view.get(tables.FILE_BLOCKS, tables.file_block_key(inode_id, index))
+    return None if value is None else tables.read_number(value)
+
+
+def file_block_ids(view: View, inode: Inode, first_index: int = 0) -> Iterator[int]:
+    """Yield the ids of a file's blocks from `first_index` on."""
+    start = tables.file_block_key(inode.inode_id, first_index)
+    for key, value in view.scan(tables.FILE_BLOCKS, start):
+        if key[:8] != start[:8]:
+            return
+        yield tables.read_number(value)
+
+
+def find_lease(view: View, inode_id: int) -> Lease | None:
+    """Return the lease on an unpublished file, or None."""
+    if not 0 < inode_id < NUMBER_LIMIT:
+        return None
+    value = view.get(tables.LEASES, tables.number_key(inode_id))
+    return None if value is None else LEASE.decode(value)
+
+
+def find_child(view: View, parent_id: int, name: str) -> int | None:
+    """Return the inode id at a name of a directory, or None."""
+    value = view.get(tables.ENTRIES, tables.entry_key(parent_id, name))
+    return None if value is None else ENTRY.decode(value).inode_id
+
+
+def children(view: View, parent_id: int, after: str = "") -> Iterator[tuple[str, Inode]]:
+    """Yield (name, inode) of a directory's entries after the name `after`, in byte order."""
+    start = tables.entry_key(parent_id, after)
+    if after:
+        start += b"\0"  # no name has a NUL: this is the least key behind `after`
+    for key, value in view.scan(tables.ENTRIES, start):
+        if key[:8] != start[:8]:
+            return
+        yield key[8:].decode(), load_inode(view, ENTRY.decode(value).inode_id)
+
+
+class Resolved(msgspec.Struct, frozen=True):
+    """How far a path exists: `inode` stands at the first `depth` names."""
+
+    names: Names
+    inode: Inode
+    depth: int
+
+    @property
+    def missing(self) -> Names:
+        """The names that do not exist."""
+        return self.names[self.depth :]
+
+
+def resolve(view: View, names: Names) -> Resolved:
+    """Follow `names` as far as they exist. NotADirectory if a file is in the way."""
+    inode_id, depth = ROOT_INODE_ID, 0
+    for name in names:
+        child_id = find_child(view, inode_id, name)
+        if child_id is None:
+            break
+        inode_id, depth = child_id, depth + 1
+    inode = load_inode(view, inode_id)
+    if depth < len(names) and inode.kind != EntryKind.DIRECTORY:
+        path = format_path(names)
+        raise NotADirectory(f"{path}: {format_path(names[:depth])} is a file", path)
+    return Resolved(names, inode, depth)
+
+
+def existing(view: View, names: Names) -> Inode:
+    """Return the inode at `names`. NoSuchPath, NotADirectory."""
+    found = resolve(view, names)
+    if found.missing:
+        path = format_path(names)
+        raise NoSuchPath(f"{path}: no such file or directory", path)
+    return found.inode
+
+
+def existing_at(view: View, path: str) -> tuple[Names, Inode]:
+    """Return the names and the inode of a path that a caller sent."""
+    names = parse_path(path)
+    return names, existing(view, names)
+
+
+def info_of(names: Names, inode: Inode) -> FileInfo:
+    """Return what is told of an inode that stands at `names`."""
+    return FileInfo(
+        path=format_path(names),
+        inode_id=inode.inode_id,
+        kind=inode.kind,
+        length_bytes=inode.length_bytes,
+        mode=inode.mode,
+        owner=inode.owner,
+        group=inode.group,
+        modified_ms=inode.modified_ms,
+        created_ms=inode.created_ms,
+        replication=inode.replication,
+        block_size_bytes=inode.block_size_bytes,
+        content_hash=inode.content_hash,
+        changed_txid=inode.changed_txid,
+    )

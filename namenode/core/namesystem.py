@@ -1,0 +1,168 @@
+"""The one door: every call that makes edits comes through here, and every read of the namespace.
+
+`handle` decides and changes nothing durable; `apply` changes and cannot refuse. A repeated call
+gets its first reply (rule 7): the reply is the last edit of every group that a client's call makes,
+so it is durable exactly if the call's other edits are. The soft state in here (when lease holders
+were heard, which files readers have open) changes by effects after the commit, and by reads.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from dolmen.protocol.client_messages import (
+    AbandonFile,
+    AllocateBlock,
+    CreateFile,
+    Delete,
+    Done,
+    GetInfo,
+    ListDirectory,
+    LocateBlocks,
+    MakeDirectory,
+    OpenFile,
+    PublishFile,
+    RebuildPipeline,
+    Rename,
+    RenewLeases,
+    SetAttributes,
+    UpdatePipeline,
+    WalkTree,
+)
+from dolmen.protocol.control_messages import (
+    CLIENT_ID_BYTES,
+    ClientCall,
+    Reply,
+    decode_reply,
+    encode_reply,
+)
+from dolmen.protocol.datanode_messages import RegisterDatanode
+from dolmen.protocol.errors import InvalidRequest, SafeMode
+from dolmen.protocol.tokens import ClusterKeys
+from namenode.core import blocks, files, leases, listing, membership, namespace, opening, tables
+from namenode.core.case import Caller, Case, NamesystemSettings, World, check_owner
+from namenode.core.edits import CallAnswered, ClusterFormatted, EpochRaised
+from namenode.core.knowledge import Knowledge
+from namenode.core.lookup import NUMBER_LIMIT, load_meta
+from namenode.core.outcome import Effect, LeaseEnded, LeaseTouched, Outcome, Waits
+from namenode.core.reclaim import Background, OpenedFiles, next_piece
+from namenode.core.records import ANSWERED_REPLY
+from namenode.core.tables import View
+
+_MUTATIONS: dict[type[Any], Callable[[Case, Any], Outcome | Waits]] = {
+    MakeDirectory: namespace.make_directory,
+    CreateFile: files.create_file,
+    AllocateBlock: blocks.allocate_block,
+    RebuildPipeline: blocks.rebuild_pipeline,
+    UpdatePipeline: blocks.update_pipeline,
+    PublishFile: files.publish_file,
+    AbandonFile: files.abandon_file,
+    Rename: namespace.rename,
+    Delete: namespace.delete,
+    SetAttributes: namespace.set_attributes,
+}
+
+
+class Namesystem:
+    """Namespace, files and leases behind one door."""
+
+    def __init__(
+        self, settings: NamesystemSettings, keys: ClusterKeys, knowledge: Knowledge
+    ) -> None:
+        self._world = World(settings, keys, knowledge)
+        self._settings = settings
+        self._leases = leases.LeaseTable()
+        self._opened = OpenedFiles()
+        self._started = False
+
+    def handle(self, call: ClientCall, view: View, now_ms: int) -> Outcome | Waits:
+        """Decide a mutation. Raises the DolmenError that refuses it."""
+        decide = _MUTATIONS.get(type(call.request))
+        if decide is None:
+            raise InvalidRequest(f"{type(call.request).__name__} changes nothing: it is a read")
+        case = self._case(call, view, now_ms)
+        if not 0 < call.number < NUMBER_LIMIT:
+            raise InvalidRequest("a mutation goes with a call number above 0")
+        answered = view.get(tables.ANSWERED, tables.answered_key(call.client_id, call.number))
+        if answered is not None:
+            return Outcome(decode_reply(ANSWERED_REPLY.decode(answered).reply))
+        if (reason := self._world.knowledge.in_safe_mode()) is not None:
+            raise SafeMode(reason)
+        outcome = decide(case, call.request)
+        if isinstance(outcome, Waits) or not outcome.edits:
+            return outcome
+        answer = CallAnswered(
+            client_id=call.client_id,
+            number=call.number,
+            time_ms=now_ms,
+            reply=encode_reply(outcome.reply),
+            forget_before_ms=max(0, now_ms - self._settings.answered_life_ms),
+        )
+        return msgspec.structs.replace(outcome, edits=(*outcome.edits, answer))
+
+    def read(self, call: ClientCall, view: View, now_ms: int) -> Reply:
+        """Answer a read of the namespace, or renew leases. Raises the DolmenError that refuses
+        it."""
+        request = call.request
+        case = self._case(call, view, now_ms)
+        match request:
+            case GetInfo():
+                return listing.get_info(view, request)
+            case ListDirectory():
+                return listing.list_directory(view, request)
+            case WalkTree():
+                return listing.walk_tree(view, request)
+            case OpenFile():
+                return opening.open_file(case, self._opened, request)
+            case LocateBlocks():
+                return opening.locate_blocks(case, self._opened, request)
+            case RenewLeases():
+                return leases.renew(self._leases, view, call.client_id, request, now_ms)
+            case _:
+                raise InvalidRequest(f"{type(request).__name__} is no read of the namespace")
+
+    def _case(self, call: ClientCall, view: View, now_ms: int) -> Case:
+        if len(call.client_id) != CLIENT_ID_BYTES:
+            raise InvalidRequest(f"a client id has {CLIENT_ID_BYTES} bytes")
+        check_owner(call.user, "user")
+        return Case(self._world, view, now_ms, Caller(call.client_id, call.user))
+
+    def tick(self, view: View, now_ms: int) -> Outcome | None:
+        """Return one piece of background work, or None: then nothing is due. None in safe mode.
+
+        The first tick starts the clocks: all leases count as renewed, all files as opened.
+        """
+        if not self._started:
+            self._start(view, now_ms)
+        if self._world.knowledge.in_safe_mode() is not None:
+            return None
+        hard_limit_ms = self._settings.lease_hard_limit_ms
+        return next_piece(Background(self._leases, self._opened, hard_limit_ms), view, now_ms)
+
+    def _start(self, view: View, now_ms: int) -> None:
+        self._started = True
+        self._leases.load(view, now_ms)
+        until_ms = now_ms + self._settings.block_token_life_ms
+        self._opened.start(load_meta(view).next_inode_id, until_ms)
+
+    def take_effects(self, effects: tuple[Effect, ...], now_ms: int) -> None:
+        """Note the effects that concern leases; the others are the replication half's."""
+        for effect in effects:
+            if isinstance(effect, LeaseTouched):
+                self._leases.touch(effect.inode_id, now_ms)
+            elif isinstance(effect, LeaseEnded):
+                self._leases.end(effect.inode_id)
+
+    def register_datanode(self, request: RegisterDatanode, view: View, now_ms: int) -> Outcome:
+        """Decide what is new about a datanode that registers: often nothing."""
+        return membership.register_datanode(request, view)
+
+    def raise_epoch(self, view: View, now_ms: int) -> Outcome:
+        """Decide the next epoch: this namenode becomes active (rule 23)."""
+        return Outcome(Done(), (EpochRaised(load_meta(view).epoch + 1, now_ms),))
+
+    @staticmethod
+    def format(cluster_id: str, namespace_id: int, now_ms: int) -> Outcome:
+        """Decide the first group of a new log."""
+        return Outcome(Done(), (ClusterFormatted(cluster_id, namespace_id, now_ms),))
