@@ -52,18 +52,21 @@ def find_dead_peers(own: socket.socket | None) -> None:
 
 
 async def serve_control(
-    request: web.BaseRequest, open_session: Callable[[], Session]
+    request: web.BaseRequest, open_session: Callable[[], Session], changed: asyncio.Event
 ) -> web.StreamResponse:
-    """Serve one control connection until it ends."""
+    """Serve one control connection until it ends.
+
+    `changed` is to be set when the connection is lost: nobody reads while too much is in flight.
+    """
     websocket = web.WebSocketResponse(
         compress=False, max_msg_size=FRAME_LIMIT_BYTES, timeout=FAREWELL_S
     )
     await websocket.prepare(request)
     find_dead_peers(request.get_extra_info("socket"))
     session = open_session()
-    calls = _Calls(websocket, session)
+    calls = _Calls(websocket, session, changed)
     try:
-        await calls.take()
+        await calls.take(request)
     finally:
         try:
             await calls.stop()
@@ -76,22 +79,27 @@ async def serve_control(
 class _Calls:
     """The calls of one connection that are being answered."""
 
-    def __init__(self, websocket: web.WebSocketResponse, session: Session) -> None:
+    def __init__(
+        self, websocket: web.WebSocketResponse, session: Session, changed: asyncio.Event
+    ) -> None:
         self._websocket = websocket
         self._session = session
+        self._changed = changed
         self._running: set[asyncio.Task[None]] = set()
         self._bytes = 0
-        self._room = asyncio.Event()
 
-    async def take(self) -> None:
+    async def take(self, request: web.BaseRequest) -> None:
         """Start calls as they come, within the limits, until the connection ends."""
         async for message in self._websocket:
             if message.type is not aiohttp.WSMsgType.BINARY or len(message.data) < NUMBER_BYTES:
                 return
             self._start(message.data)
-            while len(self._running) >= CALLS_LIMIT or self._bytes >= CALL_BYTES_LIMIT:
-                self._room.clear()
-                await self._room.wait()
+            while self._full() and request.transport is not None:
+                self._changed.clear()
+                await self._changed.wait()
+
+    def _full(self) -> bool:
+        return len(self._running) >= CALLS_LIMIT or self._bytes >= CALL_BYTES_LIMIT
 
     def _start(self, frame: bytes) -> None:
         task = asyncio.create_task(self._answer(frame))
@@ -102,7 +110,7 @@ class _Calls:
     def _finish(self, task: asyncio.Task[None], length_bytes: int) -> None:
         self._running.discard(task)
         self._bytes -= length_bytes
-        self._room.set()
+        self._changed.set()
 
     async def _answer(self, frame: bytes) -> None:
         try:

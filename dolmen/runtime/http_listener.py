@@ -169,7 +169,7 @@ class HttpListener:
         self._exchanges: dict[object, tuple[asyncio.Task[None], ReceivedBody]] = {}
         self._lingering: dict[object, aiohttp.StreamReader] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._controls: set[asyncio.Task[None]] = set()
+        self._controls: dict[object, tuple[asyncio.Task[None], asyncio.Event]] = {}
         self._connections = 0
         self._aborted = False
 
@@ -183,10 +183,11 @@ class HttpListener:
         self._accepting.close()
         self._accepting = None
         self._http.pre_shutdown()
-        for control in self._controls:
+        controls = [task for task, _ in self._controls.values()]
+        for control in controls:
             control.cancel()
-        if self._controls:
-            await asyncio.wait(self._controls, timeout=CLOSE_S)
+        if controls:
+            await asyncio.wait(controls, timeout=CLOSE_S)
         await self._http.shutdown(CLOSE_S)
 
     def abort(self) -> None:
@@ -212,6 +213,9 @@ class HttpListener:
         lingering = self._lingering.pop(handler, None)
         if lingering is not None:
             lingering.feed_eof()
+        _, changed = self._controls.get(handler, (None, None))
+        if changed is not None:
+            changed.set()
         task, body = self._exchanges.get(handler, (None, None))
         if task is not None and body is not None and body.complete:
             task.cancel()
@@ -256,13 +260,13 @@ class HttpListener:
     async def _control(
         self, request: web.BaseRequest, task: asyncio.Task[None]
     ) -> web.StreamResponse:
-        self._controls.add(task)
+        changed = asyncio.Event()
+        self._controls[request.protocol] = task, changed
+        open_session = partial(self._service.open_session, request.remote or "")
         try:
-            return await serve_control(
-                request, partial(self._service.open_session, request.remote or "")
-            )
+            return await serve_control(request, open_session, changed)
         finally:
-            self._controls.discard(task)
+            del self._controls[request.protocol]
 
     async def _exchange(
         self, request: web.BaseRequest, task: asyncio.Task[None]

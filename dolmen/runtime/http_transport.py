@@ -86,9 +86,6 @@ class HttpTransport:
             raise PeerLost(f"{address} is no daemon of Dolmen: status {error.status}") from None
         except LOST as error:
             raise PeerLost(f"cannot connect to {address}: {_reason(error)}") from error
-        if websocket.get_extra_info("sockname") == websocket.get_extra_info("peername"):
-            await websocket.close()
-            raise PeerLost(f"cannot connect to {address}: nobody listens there but ourselves")
         connection = HttpConnection(websocket, address)
         self._connections.add(connection)
         connection.ended.add_done_callback(lambda _: self._connections.discard(connection))
@@ -238,6 +235,12 @@ def _url(address: str, path: str) -> URL:
 
 
 def _reason(error: BaseException) -> str:
-    """What the operating system said, without aiohttp's wrapping."""
+    """What the operating system said, without aiohttp's wrapping.
+
+    What does not speak HTTP may be this very socket: a client that is given the port it connects to
+    is connected to itself.
+    """
+    if isinstance(error, aiohttp.ClientResponseError):
+        return "what answers there does not speak HTTP"
     cause = getattr(error, "os_error", error)
     return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__

@@ -170,6 +170,28 @@ def test_closing_a_connection_cancels_its_calls_and_ends_the_session_once(world:
     world.run(scenario)
 
 
+def test_the_end_of_a_connection_with_too_much_in_flight_is_seen(world: World) -> None:
+    async def scenario() -> None:
+        async def answer(payload: bytes) -> bytes:
+            return await never()
+
+        service = RecordingService(answer)
+        listener = await world.server.listen(service, world.host, 0)
+        connection = await world.client.connect(listener.address, 5)
+        calls = [asyncio.create_task(connection.call(b"x", 60)) for _ in range(300)]
+        with pytest.raises(PeerLost):  # the server has read what it will by then
+            await connection.call(b"x", 0.2)
+        await connection.close()
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        assert all(isinstance(outcome, PeerLost) for outcome in outcomes)
+        session = service.sessions[0]
+        await asyncio.wait_for(session.gone.wait(), 5)
+        assert len(session.cancelled) <= 256
+        await listener.close()
+
+    world.run(scenario)
+
+
 def test_a_closed_connection_takes_no_more_calls(world: World) -> None:
     async def scenario() -> None:
         listener = await world.server.listen(RecordingService(), world.host, 0)

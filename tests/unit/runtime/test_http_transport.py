@@ -163,7 +163,7 @@ def with_hand_made_peer(
         (b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", "status 503 without being a datanode"),
         (b"HTTP/1.1 307 Go\r\nLocation: http://x/\r\nContent-Length: 0\r\n\r\n", "status 307"),
         (b"HTTP/1.1 200 OK\r\nDolmen-Head: %%\r\nContent-Length: 0\r\n\r\n", "status 200"),
-        (b"SSH-2.0-OpenSSH_9.2\r\n", "127.0.0.1"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "does not speak HTTP"),
         (b"", "127.0.0.1"),
     ],
 )
