@@ -30,7 +30,7 @@ from namenode.core.datanodes import Datanodes, DatanodeState, Liveness, Patience
 from namenode.core.intake import Intake
 from namenode.core.knowledge import Wish
 from namenode.core.lookup import load_meta
-from namenode.core.outcome import Effect
+from namenode.core.outcome import Effect, LeaseEnded, LeaseTouched
 from namenode.core.placement import Place, Request, choose
 from namenode.core.records import DATANODE, STORAGE, AdminState, Block, Storage
 from namenode.core.redundancy import Redundancy, RepairOptions
@@ -42,9 +42,6 @@ from namenode.core.upkeep import Dispatch, Moment, Parts, Upkeep, UpkeepOptions
 CHECKS_LIMIT = 1000
 """Hints of damage waiting for one datanode; a hint lost to the limit comes again with the next
 read."""
-
-VOLUMES_LIMIT = 256
-"""Volumes of one datanode: more than a machine has disks."""
 
 
 class SoftTransaction(Writer, Protocol):
@@ -156,7 +153,7 @@ class Cluster:
     # ------------------------------------------------------------ joining and leaving
 
     def check_may_join(self, request: RegisterDatanode, view: View) -> None:
-        """Raise unless a datanode that knows the secret may register as what it says it is."""
+        """Raise if this datanode has followed a newer namenode, or is connected already."""
         epoch = load_meta(view).epoch
         if request.highest_epoch > epoch:
             raise WrongCluster(
@@ -172,16 +169,6 @@ class Cluster:
                 " its directories have been copied, or two processes serve them; give a new"
                 " datanode empty directories"
             )
-        storage_ids = [status.storage_id for status in request.storages]
-        if len(set(storage_ids)) < len(storage_ids) or len(storage_ids) > VOLUMES_LIMIT:
-            raise InvalidRequest(
-                f"a datanode has at most {VOLUMES_LIMIT} volumes, each of its own id"
-            )
-        for storage in _known_storages(request, view):
-            if storage.datanode_id != request.datanode_id:
-                raise AccessDenied(
-                    f"volume {storage.storage_id} belongs to datanode {storage.datanode_id}"
-                )
 
     def join(self, request: RegisterDatanode, view: View) -> None:
         """A datanode's registration is durable: it is LIVE."""
@@ -268,9 +255,11 @@ class Cluster:
     # ------------------------------------------------------------ upkeep
 
     def release(self, effects: tuple[Effect, ...], view: View, now: Moment) -> None:
-        """Take the effects of edits that have been committed."""
-        with self._changing(view) as tables:
-            self._upkeep.release(effects, tables, now)
+        """Take the effects of edits that have been committed; those on leases are not for here."""
+        ours = [e for e in effects if not isinstance(e, LeaseTouched | LeaseEnded)]
+        if ours:
+            with self._changing(view) as tables:
+                self._upkeep.release(ours, tables, now)
 
     def tick(self, now: Moment) -> list[Dispatch]:
         """Let time pass; return commands."""

@@ -213,7 +213,9 @@ class Upkeep:
                 self._parts.intake.forget_row(block_id, walk.storage_number, tables)
                 continue
             known = self._assessor.assess(block_id, tables.view, tables.soft)
-            published = isinstance(walk, BlocksWalk) and walk.published
+            published = isinstance(walk, FileWalk) or (
+                isinstance(walk, BlocksWalk) and walk.published
+            )
             if published and known.block is not None and known.standing is Standing.COMPLETE:
                 self._redundancy.expect(known.block, now.loop_ms)
             if known.standing is Standing.UNKNOWN:

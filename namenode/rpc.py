@@ -1,0 +1,167 @@
+"""Control connections: greeted once, then calls of a client or of a datanode.
+
+Mutations go through the one door and the journal; reads are answered from a snapshot of what is
+durable. A refused call is answered with a Refusal and the connection goes on. The namenode has no
+bulk exchanges.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+from dolmen import __version__
+from dolmen.protocol.block_messages import refusal_of
+from dolmen.protocol.client_messages import Done, GetReport, Mutation, ReportCorruptReplica
+from dolmen.protocol.control_messages import (
+    MESSAGE_LIMIT_BYTES,
+    PROTOCOL_VERSION,
+    ClientCall,
+    DatanodeCall,
+    Greet,
+    Greeting,
+    Reply,
+    decode_call,
+    encode_error,
+    encode_reply,
+)
+from dolmen.protocol.errors import (
+    DolmenError,
+    InvalidRequest,
+    UnsupportedVersion,
+    WrongCluster,
+)
+from dolmen.protocol.tokens import NONCE_BYTES
+from dolmen.runtime.settings import Settings
+from dolmen.runtime.transport import Incoming, Outgoing
+from namenode.datanode_calls import DatanodeConnection, Membership
+
+CLIENT = "client"
+DATANODE = "datanode"
+
+WAIT_S = 10.0
+"""How long a mutation may wait inside: below the time a client gives a call, which then repeats it
+until its own deadline."""
+
+
+@dataclass(frozen=True)
+class Office:
+    """What calls are answered with."""
+
+    membership: Membership
+    cluster_id: str
+    settings: Settings
+    wall_clock_ms: Callable[[], int]
+    random: Random
+
+
+class NamenodeService:
+    """What listens on the namenode's port."""
+
+    def __init__(self, office: Office) -> None:
+        self._office = office
+
+    def open_session(self, peer_host: str) -> "NamenodeSession":
+        """See Service."""
+        return NamenodeSession(self._office)
+
+    async def exchange(self, incoming: Incoming) -> Outgoing:
+        """See Service: a namenode holds no blocks."""
+        error = InvalidRequest("this is a namenode: blocks are with the datanodes")
+        return Outgoing(refusal_of(error), ok=False)
+
+
+class NamenodeSession:
+    """One control connection."""
+
+    def __init__(self, office: Office) -> None:
+        self._office = office
+        self._role: str | None = None
+        self._datanode: DatanodeConnection | None = None
+
+    async def answer(self, payload: bytes) -> bytes:
+        """See Session."""
+        try:
+            reply = encode_reply(await self._answer(payload))
+            if len(reply) > MESSAGE_LIMIT_BYTES:
+                raise InvalidRequest(
+                    f"the reply has {len(reply)} bytes, more than {MESSAGE_LIMIT_BYTES}:"
+                    " ask for less at a time"
+                )
+        except DolmenError as error:
+            return encode_error(error)
+        return reply
+
+    def closed(self) -> None:
+        """See Session."""
+        if self._datanode is not None:
+            self._datanode.closed()
+
+    async def _answer(self, payload: bytes) -> Reply:
+        call = decode_call(payload)
+        if isinstance(call, Greet):
+            return self._greet(call)
+        if isinstance(call, ClientCall) and self._role == CLIENT:
+            return await self._answer_client(call)
+        if isinstance(call, DatanodeCall) and self._datanode is not None:
+            return await self._datanode.answer(call.request)
+        raise InvalidRequest(
+            "greet first" if self._role is None else f"this is no call of a {self._role}"
+        )
+
+    def _greet(self, greet: Greet) -> Greeting:
+        office, membership = self._office, self._office.membership
+        _check_greeting(greet, office.cluster_id)
+        if self._role is not None:
+            raise InvalidRequest("a connection is greeted once")
+        nonce, proof = office.random.randbytes(NONCE_BYTES), b""
+        if greet.role == DATANODE:
+            proof = membership.keys.prove_membership("namenode", nonce, greet.nonce)
+            self._datanode = DatanodeConnection(membership, nonce, greet.nonce)
+        self._role = greet.role
+        return Greeting(
+            protocol_version=PROTOCOL_VERSION,
+            software_version=__version__,
+            cluster_id=office.cluster_id,
+            epoch=membership.epoch,
+            nonce=nonce,
+            proof=proof,
+            block_size_bytes=office.settings.block_size_bytes,
+            replication=office.settings.replication,
+            min_replicas=office.settings.min_replicas,
+            lease_soft_limit_ms=office.settings.lease_soft_limit_ms,
+        )
+
+    async def _answer_client(self, call: ClientCall) -> Reply:
+        membership = self._office.membership
+        if isinstance(call.request, Mutation):
+            return await membership.journal.submit(
+                lambda view, now_ms: membership.namesystem.handle(call, view, now_ms),
+                asyncio.get_running_loop().time() + WAIT_S,
+            )
+        with membership.journal.snapshot() as view:
+            match call.request:
+                case GetReport():
+                    return membership.cluster.report(view)
+                case ReportCorruptReplica(block_id, stamp, datanode_id):
+                    membership.cluster.take_hint(block_id, stamp, datanode_id)
+                    return Done()
+            return membership.namesystem.read(call, view, self._office.wall_clock_ms())
+
+
+def _check_greeting(greet: Greet, cluster_id: str) -> None:
+    if greet.protocol_version != PROTOCOL_VERSION:
+        raise UnsupportedVersion(
+            f"this namenode (dolmen {__version__}) speaks protocol {PROTOCOL_VERSION} and the"
+            f" {greet.role} protocol {greet.protocol_version}: install the same dolmen on both"
+        )
+    if greet.role not in (CLIENT, DATANODE):
+        raise InvalidRequest(f"{greet.role!r} is no role: a client or a datanode may greet")
+    if greet.role == DATANODE and len(greet.nonce) != NONCE_BYTES:
+        raise InvalidRequest(f"a datanode's nonce has {NONCE_BYTES} bytes")
+    if greet.cluster_id not in ("", cluster_id):
+        raise WrongCluster(
+            f"this namenode serves cluster {cluster_id} and the {greet.role} belongs to cluster"
+            f" {greet.cluster_id}: give it the address of its own namenode, or, if it is to join"
+            " this cluster, an empty directory"
+        )
