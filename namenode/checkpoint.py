@@ -11,7 +11,7 @@ its manifest, and may be a little later.
 
 import logging
 from dataclasses import dataclass
-from posixpath import join
+from posixpath import dirname, join
 
 import msgspec
 
@@ -129,7 +129,7 @@ class Checkpoints:
 
     async def space(self) -> tuple[int, int]:
         """Return (capacity, free) of the file system that checkpoints are on."""
-        return await self._disk.space(self._directory)
+        return await self._disk.space(dirname(self._directory))
 
     async def keep(self, kept: list[Checkpoint]) -> None:
         """Remove all others, and those that never came to count."""

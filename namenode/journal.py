@@ -73,6 +73,7 @@ class _Decided:
     now_ms: int
     groups: list[bytes] = field(default_factory=list)
     length_bytes: int = 0
+    taken: list[Request] = field(default_factory=list)
     answers: list[_Answer] = field(default_factory=list)
 
 
@@ -147,7 +148,7 @@ class Journal:
         finally:
             self._closing = True
             for request in (*self._queue, *self._waiting.take_all()):
-                request.future.cancel()  # the process ends: nobody knows what became of these
+                request.future.cancel()
 
     def close(self) -> None:
         """Take no more requests; `run` returns when those that are queued are done."""
@@ -175,8 +176,8 @@ class Journal:
             self._decide_all(decided)
             cancelled = await self._make_durable(decided)
         except BaseException:
-            for answer in decided.answers:
-                answer.request.future.cancel()
+            for request in decided.taken:
+                request.future.cancel()  # nobody knows what becomes of these
             raise
         finally:
             decided.writer.abort()
@@ -192,6 +193,7 @@ class Journal:
             request = self._queue.popleft()
             if request.future.done():  # its caller has given up
                 continue
+            decided.taken.append(request)
             try:
                 self._decide(request, decided)
             except DolmenError as error:

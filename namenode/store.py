@@ -177,6 +177,9 @@ async def _recover(place: StoreDirectory, identity: Identity, recovery: Recovery
             return await recovery.recover(verify=was_running)
         except DataDamaged as error:
             reason = error.message
+        except (StartRefused, UnsupportedVersion):
+            await place.clear_rebuild()  # a refusal must not lead to a rebuild by the next start
+            raise
     log.warning("rebuilding the tables from checkpoint and log: %s", reason)
     return await recovery.rebuild()
 
