@@ -23,18 +23,21 @@ def test_a_name_is_read_as_it_was_made(block_id: int, stamp: int) -> None:
     assert parse_name(checksums_name(block_id, stamp)) == (block_id, stamp)
 
 
+ID = "0" * 16
+
+
 @pytest.mark.parametrize(
     "name",
     [
         "",
         "VERSION",
-        "0" * 16,
-        "0" * 16 + ".block.new",
-        "0" * 16 + ".01.checksums",
-        "0" * 15 + ".block",
-        "0" * 15 + "G.block",
-        "0" * 16 + ".-1.checksums",
-        "0" * 16 + ".x",
+        ID,
+        f"{ID}.block.new",
+        f"{ID}.01.checksums",
+        f"{ID}.-1.checksums",
+        f"{ID}.x",
+        f"{ID[1:]}.block",
+        f"{ID[1:]}G.block",
     ],
 )
 def test_a_name_of_neither_kind_is_nobodys(name: str) -> None:
