@@ -1,4 +1,4 @@
-"""Drives a namesystem as the journal does: decide, apply, log; with datanodes that tests command."""
+"""Drives a namesystem as the journal does: decide, apply, log; the datanodes do what tests say."""
 
 from random import Random
 from typing import TypeVar
@@ -18,10 +18,10 @@ from dolmen.protocol.client_messages import (
 from dolmen.protocol.control_messages import ClientCall, Reply
 from dolmen.protocol.datanode_messages import RegisterDatanode, StorageStatus
 from dolmen.protocol.tokens import ClusterKeys, Target
-from dolmen.simulation.sim_key_value import SimKeyValueStore, SimWriteTransaction
+from dolmen.simulation.sim_key_value import SimKeyValueStore
 from namenode.core.apply import apply_group
 from namenode.core.case import NamesystemSettings
-from namenode.core.edits import AnyEdit, decode_group, encode_group
+from namenode.core.edits import decode_group, encode_group
 from namenode.core.invariants import check_invariants
 from namenode.core.knowledge import Wish
 from namenode.core.namesystem import Namesystem
@@ -117,16 +117,12 @@ class Driver:
             group = encode_group(outcome.edits)
             transaction = self.key_value.begin()
             self.log.append(group)
-            self.apply(decode_group(group), transaction, len(self.log))
+            apply_group(decode_group(group), transaction, len(self.log))
             transaction.commit()
             if self.checked:
                 self.check()
         self.effects.extend(outcome.effects)
         self.namesystem.take_effects(outcome.effects, self.now_ms)
-
-    @staticmethod
-    def apply(edits: tuple[AnyEdit, ...], writer: SimWriteTransaction, txid: int) -> None:
-        apply_group(edits, writer, txid)
 
     def check(self) -> None:
         with self.key_value.snapshot() as view:
@@ -169,7 +165,7 @@ class Driver:
 
     def take_effects(self, kind: type[R]) -> list[R]:
         """Return the effects of a kind since this was last asked, and forget all."""
-        found = [effect for effect in self.effects if isinstance(effect, kind)]
+        found: list[R] = [effect for effect in self.effects if isinstance(effect, kind)]
         self.effects.clear()
         return found
 

@@ -1,0 +1,414 @@
+"""The namespace against a model of dictionaries, step by step.
+
+Each rule does one thing to both and compares the answers, errors included. After each step the
+tables fit together (the driver checks) and the whole tree is the model's. In the end the log,
+replayed from its beginning and from a copy taken on the way, gives the very tables that live.
+"""
+
+from dataclasses import dataclass, field
+
+import hypothesis.strategies as st
+from hypothesis import settings
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+
+from dolmen.protocol.client_messages import (
+    AbandonFile,
+    ClientRequest,
+    CreatedFile,
+    CreateFile,
+    Delete,
+    Done,
+    EntryKind,
+    FileInfo,
+    Listing,
+    LocateBlocks,
+    MakeDirectory,
+    OpenedFile,
+    OpenFile,
+    PublishFile,
+    Rename,
+    SetAttributes,
+    WalkTree,
+)
+from dolmen.protocol.control_messages import Reply
+from dolmen.protocol.errors import (
+    DirectoryNotEmpty,
+    DolmenError,
+    InvalidRequest,
+    IsADirectory,
+    LeaseConflict,
+    NoSuchPath,
+    NotADirectory,
+    PathExists,
+    StaleHandle,
+)
+from dolmen.simulation.sim_key_value import SimKeyValueStore
+from namenode.core.apply import apply_group
+from namenode.core.case import NamesystemSettings
+from namenode.core.edits import decode_group
+from namenode.core.outcome import BlocksDropped
+from namenode.core.tables import DURABLE_TABLES
+from tests.unit.namenode.core.driver import DIGEST, Driver, contents
+
+SETTINGS = NamesystemSettings(
+    block_size_bytes=65536,
+    delete_after_ms=1_000,
+    lease_hard_limit_ms=20_000,
+    block_token_life_ms=3_000,
+    answered_life_ms=10_000,
+)
+names = st.sampled_from(["a", "b", "ä", "B c"])
+paths = st.lists(names, min_size=0, max_size=3).map(tuple)
+lengths = st.lists(st.integers(1, 65536), max_size=3).map(tuple)
+Path = tuple[str, ...]
+
+
+@dataclass
+class File:
+    lengths: tuple[int, ...]
+    inode_id: int
+    mode: int = 0o644
+    replication: int = 3
+
+
+@dataclass
+class Directory:
+    entries: "dict[str, File | Directory]" = field(default_factory=dict)
+    mode: int = 0o755
+
+
+Node = File | Directory
+
+
+class Model:
+    """What the namespace must do, said in dictionaries."""
+
+    def __init__(self) -> None:
+        self.root = Directory()
+
+    def find(self, path: Path) -> Node:
+        node: Node = self.root
+        for name in path:
+            if isinstance(node, File):
+                raise NotADirectory("")
+            if name not in node.entries:
+                raise NoSuchPath("")
+            node = node.entries[name]
+        return node
+
+    def find_directory(self, path: Path) -> Directory:
+        node = self.find(path)
+        if isinstance(node, File):
+            raise NotADirectory("")
+        return node
+
+    def make_directory(self, path: Path, parents: bool, exist_ok: bool) -> None:
+        try:
+            found = self.find(path)
+        except NoSuchPath:
+            if parents:
+                self.make_parents(path[:-1])
+            self.find_directory(path[:-1]).entries[path[-1]] = Directory()
+            return
+        if isinstance(found, File) or not exist_ok:
+            raise PathExists("")
+
+    def make_parents(self, path: Path) -> None:
+        at = self.root
+        for name in path:
+            child = at.entries.setdefault(name, Directory())
+            assert isinstance(child, Directory)
+            at = child
+
+    def check_publishable(self, path: Path, exclusive: bool) -> None:
+        try:
+            found = self.find(path)
+        except NoSuchPath:
+            return
+        if isinstance(found, Directory):
+            raise IsADirectory("")
+        if exclusive:
+            raise PathExists("")
+
+    def publish(self, path: Path, file: File, exclusive: bool) -> None:
+        self.check_publishable(path, exclusive)
+        self.make_parents(path[:-1])
+        self.find_directory(path[:-1]).entries[path[-1]] = file
+
+    def rename(self, source: Path, target: Path, replace: bool) -> None:
+        if not source or not target:
+            raise InvalidRequest("")
+        source_parent = self.find_directory(source[:-1])
+        target_parent = self.find_directory(target[:-1])
+        moved = self.find(source)
+        replaced = target_parent.entries.get(target[-1])
+        if replaced is not None and not replace:
+            raise PathExists("")
+        if moved is replaced:
+            return
+        if target[: len(source)] == source:
+            raise InvalidRequest("")
+        if isinstance(replaced, Directory):
+            if isinstance(moved, File):
+                raise IsADirectory("")
+            if replaced.entries:
+                raise DirectoryNotEmpty("")
+        elif replaced is not None and isinstance(moved, Directory):
+            raise NotADirectory("")
+        target_parent.entries[target[-1]] = source_parent.entries.pop(source[-1])
+
+    def delete(self, path: Path, recursive: bool) -> None:
+        found = self.find(path)
+        if not path:
+            raise InvalidRequest("")
+        if isinstance(found, Directory) and found.entries and not recursive:
+            raise DirectoryNotEmpty("")
+        del self.find_directory(path[:-1]).entries[path[-1]]
+
+    def set_attributes(self, path: Path, mode: int | None, replication: int | None) -> None:
+        found = self.find(path)
+        if isinstance(found, File):
+            found.replication = replication or found.replication
+        elif replication is not None:
+            raise InvalidRequest("")
+        if mode is not None:
+            found.mode = mode
+
+    def walk(self) -> "list[tuple[str, Node]]":
+        return list(self._below(self.root, ""))
+
+    def _below(self, directory: Directory, path: str) -> "list[tuple[str, Node]]":
+        found: list[tuple[str, Node]] = []
+        for name in sorted(directory.entries, key=str.encode):
+            child = directory.entries[name]
+            found.append((f"{path}/{name}", child))
+            if isinstance(child, Directory):
+                found.extend(self._below(child, f"{path}/{name}"))
+        return found
+
+
+@dataclass(frozen=True)
+class Pending:
+    inode_id: int
+    path: Path
+    lengths: tuple[int, ...]
+    exclusive: bool
+    renewed_ms: int
+
+
+class NamespaceMachine(RuleBasedStateMachine):
+    pending = Bundle("pending")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.driver = Driver(SETTINGS)
+        self.model = Model()
+        self.last: tuple[ClientRequest, int, Reply] | None = None
+        self.copy: tuple[int, dict[str, list[tuple[bytes, bytes]]]] | None = None
+        self.open: dict[int, tuple[int, set[int]]] = {}
+
+    def attempt(self, request: ClientRequest) -> tuple[Reply | None, type | None]:
+        before = len(self.driver.log)
+        try:
+            reply = self.driver.do(request)
+        except DolmenError as error:
+            assert error.message
+            assert len(self.driver.log) == before
+            return None, type(error)
+        if len(self.driver.log) > before:
+            self.last = (request, self.driver.number, reply)
+        return reply, None
+
+    @initialize()
+    def begin(self) -> None:
+        self.driver.tick()
+
+    @rule(path=paths, parents=st.booleans(), exist_ok=st.booleans())
+    def make_directory(self, path: Path, parents: bool, exist_ok: bool) -> None:
+        _, error = self.attempt(MakeDirectory(show(path), parents=parents, exist_ok=exist_ok))
+        assert error is raised(lambda: self.model.make_directory(path, parents, exist_ok))
+
+    @rule(path=paths, lengths=lengths, exclusive=st.booleans(), target=pending)
+    def create(self, path: Path, lengths: tuple[int, ...], exclusive: bool) -> Pending:
+        reply, error = self.attempt(CreateFile(show(path), exclusive=exclusive))
+        assert error is raised(lambda: self.model.check_publishable(path, exclusive))
+        if not isinstance(reply, CreatedFile):
+            return Pending(0, path, lengths, exclusive, 0)
+        return Pending(reply.inode_id, path, lengths, exclusive, self.driver.now_ms)
+
+    @rule(file=consumes(pending))
+    def publish(self, file: Pending) -> None:
+        if self.is_over(file):
+            _, error = self.attempt(PublishFile(file.inode_id, show(file.path), None, DIGEST))
+            assert error is LeaseConflict
+            return
+        last = self.driver.write_blocks(file.inode_id, file.lengths)
+        request = PublishFile(file.inode_id, show(file.path), last, DIGEST, file.exclusive)
+        reply, error = self.attempt(request)
+        published = File(file.lengths, file.inode_id)
+        assert error is raised(lambda: self.model.publish(file.path, published, file.exclusive))
+        if error is None:
+            assert reply == self.driver.info(show(file.path))
+
+    @rule(file=consumes(pending))
+    def abandon(self, file: Pending) -> None:
+        assert self.attempt(AbandonFile(file.inode_id)) == (Done(), None)
+        assert self.attempt(AbandonFile(file.inode_id)) == (Done(), None)
+
+    def is_over(self, file: Pending) -> bool:
+        with self.driver.key_value.snapshot() as view:
+            leases = [int.from_bytes(key) for key, _ in view.scan("leases")]
+        if file.inode_id and self.driver.now_ms < file.renewed_ms + SETTINGS.lease_hard_limit_ms:
+            assert file.inode_id in leases, "a lease ended before its time"
+        return file.inode_id not in leases
+
+    @rule(source=paths, to=paths, replace=st.booleans())
+    def rename(self, source: Path, to: Path, replace: bool) -> None:
+        _, error = self.attempt(Rename(show(source), show(to), replace))
+        assert error is raised(lambda: self.model.rename(source, to, replace))
+
+    @rule(path=paths, recursive=st.booleans())
+    def delete(self, path: Path, recursive: bool) -> None:
+        _, error = self.attempt(Delete(show(path), recursive))
+        assert error is raised(lambda: self.model.delete(path, recursive))
+
+    @rule(
+        path=paths,
+        mode=st.none() | st.integers(0, 0o7777),
+        replication=st.none() | st.integers(1, 512),
+    )
+    def set_attributes(self, path: Path, mode: int | None, replication: int | None) -> None:
+        reply, error = self.attempt(SetAttributes(show(path), replication, mode))
+        assert error is raised(lambda: self.model.set_attributes(path, mode, replication))
+        if error is None:
+            assert reply == self.driver.info(show(path))
+
+    @precondition(lambda self: self.last)
+    @rule()
+    def repeat(self) -> None:
+        assert self.last
+        request, number, reply = self.last
+        size = len(self.driver.log)
+        assert self.driver.do(request, number) == reply
+        assert len(self.driver.log) == size
+
+    @rule(wait_ms=st.sampled_from([1, 500, 1_000, 3_000, 25_000]))
+    def let_time_pass(self, wait_ms: int) -> None:
+        self.driver.now_ms += wait_ms
+        self.driver.tick()
+        if wait_ms > SETTINGS.answered_life_ms:
+            self.last = None  # its reply may be forgotten, rightly
+        for effect in self.driver.take_effects(BlocksDropped):
+            dropped = set(effect.block_ids)
+            for inode_id, (until_ms, block_ids) in self.open.items():
+                assert until_ms < self.driver.now_ms or not dropped & block_ids, inode_id
+
+    @rule(path=paths)
+    def open_file(self, path: Path) -> None:
+        try:
+            found = self.model.find(path)
+        except DolmenError:
+            return
+        if isinstance(found, File):
+            opened = self.driver.ask(OpenFile(show(path)))
+            assert isinstance(opened, OpenedFile)
+            assert tuple(block.length_bytes for block in opened.blocks) == found.lengths
+            until_ms = self.driver.now_ms + SETTINGS.block_token_life_ms
+            block_ids = {block.block_id for block in opened.blocks}
+            self.open[found.inode_id] = (until_ms, block_ids)
+
+    @precondition(lambda self: self.open)
+    @rule()
+    def renew(self) -> None:
+        for inode_id, (until_ms, block_ids) in self.open.items():
+            try:
+                self.driver.ask(LocateBlocks(inode_id))
+            except StaleHandle:
+                assert until_ms <= self.driver.now_ms
+            else:
+                until_ms = self.driver.now_ms + SETTINGS.block_token_life_ms
+                self.open[inode_id] = (until_ms, block_ids)
+
+    @rule()
+    def restart(self) -> None:
+        self.driver.start()
+        self.driver.tick()
+
+    @rule()
+    def take_a_copy(self) -> None:
+        with self.driver.key_value.snapshot() as view:
+            self.copy = (len(self.driver.log), contents(view))
+
+    @invariant()
+    def the_tree_is_the_models(self) -> None:
+        walked: list[FileInfo] = []
+        more = True
+        while more:
+            after = walked[-1].path[1:] if walked else ""
+            page = self.driver.ask(WalkTree("/", after, limit=4))
+            assert isinstance(page, Listing)
+            walked.extend(page.entries)
+            more = page.more
+        assert [seen(info) for info in walked] == [
+            expected(path, node) for path, node in self.model.walk()
+        ]
+
+    def teardown(self) -> None:
+        with self.driver.key_value.snapshot() as view:
+            live = contents(view)
+        assert replay(self.driver.log, 0, {}) == live
+        if self.copy is not None:
+            assert replay(self.driver.log, *self.copy) == live
+
+
+def show(path: Path) -> str:
+    return "/" + "/".join(path)
+
+
+def raised(do: object) -> type | None:
+    assert callable(do)
+    try:
+        do()
+    except DolmenError as error:
+        return type(error)
+    return None
+
+
+def seen(info: FileInfo) -> tuple[object, ...]:
+    if info.kind == EntryKind.DIRECTORY:
+        return info.path, info.mode
+    return info.path, info.mode, info.length_bytes, info.replication, info.inode_id
+
+
+def expected(path: str, node: Node) -> tuple[object, ...]:
+    if isinstance(node, Directory):
+        return path, node.mode
+    return path, node.mode, sum(node.lengths), node.replication, node.inode_id
+
+
+def replay(
+    log: list[bytes], start: int, copied: dict[str, list[tuple[bytes, bytes]]]
+) -> dict[str, list[tuple[bytes, bytes]]]:
+    """Return the tables that the log gives from transaction `start` on, over a copy of then."""
+    key_value = SimKeyValueStore().open("/replayed", DURABLE_TABLES)
+    transaction = key_value.begin()
+    for table, records in copied.items():
+        for key, value in records:
+            transaction.put(table, key, value)
+    for txid, group in enumerate(log[start:], start + 1):
+        apply_group(decode_group(group), transaction, txid)
+    transaction.commit()
+    with key_value.snapshot() as view:
+        return contents(view)
+
+
+TestNamespace = NamespaceMachine.TestCase
+TestNamespace.settings = settings(max_examples=100, stateful_step_count=40)
