@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
@@ -221,6 +222,29 @@ def test_a_request_lost_on_a_pooled_connection_is_repeated_if_its_body_can_be() 
         with pytest.raises(PeerLost, match=address):
             async with transport.exchange(address, b"head", Body(4, once())):
                 pass
+
+    with_hand_made_peer(handler, scenario)
+
+
+def test_exchanges_one_after_the_other_share_a_connection() -> None:
+    connections = 0
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while True:
+                await read_request(reader)
+                writer.write(ANSWER.replace(b"Length: 0", b"Length: 4") + b"body")
+        writer.close()
+
+    async def scenario(transport: HttpTransport, address: str) -> None:
+        for body in (None, body_of(b"some"), body_of(bytes(3_000_000)), None):
+            async with transport.exchange(address, b"head", body) as answered:
+                received = bytearray(4)
+                await answered.body.read_into(memoryview(received))
+                assert received == b"body"
+        assert connections == 1
 
     with_hand_made_peer(handler, scenario)
 
