@@ -1,0 +1,119 @@
+"""The group `dolmen`: which commands there are, and what becomes of their errors.
+
+`dolmen --help` must answer at once, so the group knows of each command only its place and its
+summary, and loads the file when the command is called. Errors are translated here and nowhere else:
+one line on standard error that says what to do next, and an exit code that a script can tell apart.
+"""
+
+import importlib
+import os
+import sys
+from typing import Any, NamedTuple
+
+import click
+
+from dolmen import __version__
+from dolmen.cli.exit_codes import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, describe, exit_code_of
+from dolmen.cli.said import Said, connection_options
+from dolmen.protocol.errors import DolmenError
+from dolmen.runtime.settings import SettingsError
+
+
+class Place(NamedTuple):
+    """Where a command is found, as `module:name`, and its line in the list of commands."""
+
+    path: str
+    summary: str
+
+
+SECTIONS: dict[str, dict[str, Place]] = {
+    "Files": {
+        "ls": Place("dolmen.cli.listing:ls", "List directories."),
+        "put": Place("dolmen.cli.put:put", "Copy local files into the cluster."),
+        "get": Place("dolmen.cli.get:get", "Copy files of the cluster to here."),
+        "cat": Place("dolmen.cli.content:cat", "Write files to standard output."),
+        "mkdir": Place("dolmen.cli.tree:mkdir", "Make directories."),
+        "rm": Place("dolmen.cli.tree:rm", "Delete files and directories."),
+        "mv": Place("dolmen.cli.tree:mv", "Rename or move files and directories."),
+        "cp": Place("dolmen.cli.copy:cp", "Copy files within a cluster or between two."),
+        "du": Place("dolmen.cli.listing:du", "Show how much space files take."),
+        "stat": Place("dolmen.cli.content:stat", "Show all that is known of a file."),
+        "checksum": Place("dolmen.cli.content:checksum", "Print checksums as xxh128sum does."),
+    },
+    "Cluster on this machine": {
+        "up": Place("dolmen.cli.local:up", "Start a cluster in the background."),
+        "status": Place("dolmen.cli.local:status", "Show which of its processes run."),
+        "down": Place("dolmen.cli.local:down", "Stop it; the data stays."),
+    },
+    "Any cluster": {
+        "report": Place("dolmen.cli.report:report", "Show a cluster's datanodes and health."),
+        "namenode": Place("dolmen.cli.daemons:namenode", "Run a namenode."),
+        "datanode": Place("dolmen.cli.daemons:datanode", "Run a datanode."),
+    },
+}
+
+PLACES = {name: place for section in SECTIONS.values() for name, place in section.items()}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(PLACES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in PLACES:
+            return None
+        module, _, name = PLACES[cmd_name].path.partition(":")
+        command = getattr(importlib.import_module(module), name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, places in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, place.summary) for name, place in places.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
+        except KeyboardInterrupt:
+            ctx.exit(EXIT_INTERRUPTED)
+        except BrokenPipeError:
+            _forget_standard_output()
+            ctx.exit(EXIT_BROKEN_PIPE)
+        except (DolmenError, SettingsError, OSError) as error:
+            click.echo(f"dolmen: {describe(error)}", err=True)
+            ctx.exit(exit_code_of(error))
+
+
+def _forget_standard_output() -> None:
+    """Nobody reads any more: what is still buffered must not fail once again at exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["--help"]})
+@click.version_option(__version__, prog_name="dolmen", message="%(prog)s %(version)s")
+@connection_options
+@click.pass_context
+def main(ctx: click.Context) -> None:
+    """A replicated distributed file store.
+
+    A path is /data/x of the cluster named by --at, else by DOLMEN_URL, else of the one on
+    127.0.0.1:9870; or a URL that names its cluster: dolmen://host:port/data/x.
+
+    \b
+      dolmen up                          start a cluster on this machine
+      dolmen put flights.csv /data/      copy a file into it
+      dolmen ls -l /data                 look
+      dolmen report                      how are its datanodes?
+
+    \b
+    Exit codes: 0 done · 1 some items failed · 2 usage · 3 not found · 4 exists or refused
+    5 permission · 6 cluster unreachable or timeout · 7 data damaged · 130 interrupted
+    """
+    ctx.ensure_object(Said)

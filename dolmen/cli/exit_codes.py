@@ -1,0 +1,66 @@
+"""What a command ends with: a code for scripts and one line for people, from an error."""
+
+import os
+
+from dolmen.protocol.errors import (
+    AccessDenied,
+    DataDamaged,
+    DolmenError,
+    NoSpace,
+    NoSuchPath,
+    RequestRefused,
+    StartRefused,
+    TryAgain,
+    Unreachable,
+)
+from dolmen.runtime.settings import SettingsError
+
+EXIT_SOME_FAILED = 1
+EXIT_USAGE = 2
+EXIT_NOT_FOUND = 3
+EXIT_REFUSED = 4
+EXIT_PERMISSION = 5
+EXIT_UNREACHABLE = 6
+EXIT_DAMAGED = 7
+EXIT_INTERRUPTED = 130  #: as a shell reports death by SIGINT
+EXIT_BROKEN_PIPE = 141  #: as a shell reports death by SIGPIPE
+
+#: The first class that fits decides.
+CODES: tuple[tuple[type[Exception], int], ...] = (
+    (SettingsError, EXIT_USAGE),
+    (NoSuchPath, EXIT_NOT_FOUND),
+    (AccessDenied, EXIT_PERMISSION),
+    (NoSpace, EXIT_REFUSED),
+    (RequestRefused, EXIT_REFUSED),
+    (StartRefused, EXIT_REFUSED),
+    (TryAgain, EXIT_UNREACHABLE),
+    (Unreachable, EXIT_UNREACHABLE),
+    (DataDamaged, EXIT_DAMAGED),
+    (FileNotFoundError, EXIT_NOT_FOUND),
+    (PermissionError, EXIT_PERMISSION),
+    (FileExistsError, EXIT_REFUSED),
+    (IsADirectoryError, EXIT_REFUSED),
+    (NotADirectoryError, EXIT_REFUSED),
+    (ConnectionError, EXIT_UNREACHABLE),
+    (TimeoutError, EXIT_UNREACHABLE),
+)
+
+
+def exit_code_of(error: Exception) -> int:
+    for kind, code in CODES:
+        if isinstance(error, kind):
+            return code
+    return EXIT_SOME_FAILED
+
+
+def describe(error: Exception) -> str:
+    """One line: what is concerned, what is wrong with it."""
+    if isinstance(error, DolmenError):
+        text = error.message
+        if error.path and error.path not in text:
+            text = f"{error.path}: {text}"
+    elif isinstance(error, OSError) and error.filename is not None:
+        text = f"{os.fspath(error.filename)}: {error.strerror}"
+    else:
+        text = str(error) or type(error).__name__
+    return " ".join(text.split())

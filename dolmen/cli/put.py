@@ -1,0 +1,163 @@
+"""`dolmen put`: local files, directories and standard input into a cluster."""
+
+import glob
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import partial
+from io import FileIO
+from pathlib import Path
+
+import click
+
+from dolmen.cli.cluster_path import ClusterPath, ClusterPathType
+from dolmen.cli.copy_plan import Destination, Source, below, place
+from dolmen.cli.globs import has_magic
+from dolmen.cli.options import gathered
+from dolmen.cli.progress import Meter, NoMeter, meter
+from dolmen.cli.said import Said, client_options, settings_flags
+from dolmen.cli.session import Failures, Session, in_parallel, run
+from dolmen.cli.store import FileShape, destination_in, store
+from dolmen.cli.streams import STANDARD_INPUT, in_own_thread, local_pieces
+from dolmen.cli.transfer_options import transfer_options
+from dolmen.client import Client
+from dolmen.protocol.errors import RequestRefused
+
+
+@dataclass(frozen=True)
+class PutOptions:
+    """What `put` was asked for."""
+
+    sources: tuple[str, ...]
+    target: ClusterPath
+    recursive: bool
+    force: bool
+    jobs: int
+    quiet: bool
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One local file and where it goes."""
+
+    source: str
+    path: str
+    length_bytes: int
+
+
+@click.command()
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.argument("target", type=ClusterPathType())
+@transfer_options
+@settings_flags("block_size", "replication")
+@client_options
+@gathered(PutOptions)
+def put(options: PutOptions) -> None:
+    """Copy local files to TARGET in the cluster; - is standard input.
+
+    A file appears whole or not at all. Its checksum is compared with the local bytes.
+
+    \b
+      dolmen put flights.csv /data/
+      dolmen put -r results /data          as /data/results
+      zcat log.gz | dolmen put - /logs/today
+    """
+    shape = FileShape.named(Said.now(), replace=options.force)
+    run(lambda session: _put(session, options, shape))
+
+
+async def _put(session: Session, options: PutOptions, shape: FileShape) -> None:
+    client = await session.client(options.target)
+    sources = list(_expand(options.sources))
+    several = len(sources) > 1 or sources != list(options.sources)
+    target = await destination_in(client, options.target, several=several)
+    if "-" in sources:
+        await _put_standard_input(client, target, shape)
+        return
+    failures = Failures()
+    directories: list[str] = []
+    uploads: list[Upload] = []
+    for source in sources:
+        with failures.looking():
+            root = place(_look(source), target, recursive=options.recursive)
+            for path, relative, found in await in_own_thread(
+                partial(_look_below, source, failures)
+            ):
+                if stat.S_ISDIR(found.st_mode):
+                    directories.append(below(root, relative))
+                else:
+                    uploads.append(Upload(path, below(root, relative), found.st_size))
+    for directory in directories:
+        with failures.looking():
+            await client.make_directory(directory, parents=True, exist_ok=True)
+    with meter("put", quiet=options.quiet) as shown:
+        shown.expect(sum(upload.length_bytes for upload in uploads))
+
+        async def do(upload: Upload) -> None:
+            with failures.item():
+                await _put_file(client, upload, shape, shown)
+
+        await in_parallel([partial(do, upload) for upload in uploads], options.jobs)
+    failures.end()
+
+
+async def _put_standard_input(client: Client, target: Destination, shape: FileShape) -> None:
+    if target.takes_inside:
+        raise click.UsageError("standard input has no name: give the path of a file, and no more")
+    with FileIO(STANDARD_INPUT, closefd=False) as stream:
+        async with aclosing(local_pieces(stream)) as pieces:
+            await store(client, target.path, pieces, shape, NoMeter())
+
+
+async def _put_file(client: Client, upload: Upload, shape: FileShape, shown: Meter) -> None:
+    # Opening a pipe waits for its writer.
+    with await in_own_thread(lambda: FileIO(upload.source)) as stream:
+        async with aclosing(local_pieces(stream)) as pieces:
+            await store(client, upload.path, pieces, shape, shown)
+
+
+def _expand(sources: tuple[str, ...]) -> Iterator[str]:
+    """The shell expands patterns, unless they are quoted; a name that exists is itself."""
+    for source in sources:
+        matches = []
+        if has_magic(source) and not os.path.lexists(source):
+            matches = sorted(glob.glob(source, recursive=True))  # noqa: PTH207 - gives strings
+        yield from matches or [source]
+
+
+def _look(source: str) -> Source:
+    is_directory = stat.S_ISDIR(os.stat(source).st_mode)  # noqa: PTH116 - a string, whose closing slash has a meaning
+    name = Path(source).name
+    contents = is_directory and (source.endswith("/") or name in ("", ".."))
+    return Source(source, name, is_directory, contents)
+
+
+Entry = tuple[str, str, os.stat_result]
+
+
+def _look_below(source: str, failures: Failures) -> list[Entry]:
+    """`source` and all below it, links followed: (path, path relative to it, what it is)."""
+    return list(_walk(source, "", (), failures))
+
+
+def _walk(
+    path: str, relative: str, above: tuple[tuple[int, int], ...], failures: Failures
+) -> Iterator[Entry]:
+    found = os.stat(path)  # noqa: PTH116 - a string, whose closing slash has a meaning
+    if not stat.S_ISDIR(found.st_mode):
+        if relative and not stat.S_ISREG(found.st_mode):
+            raise RequestRefused(f"{path}: is no regular file")
+        yield path, relative, found
+        return
+    identity = (found.st_dev, found.st_ino)
+    if identity in above:
+        raise RequestRefused(f"{path}: is a link to a directory above it")
+    with os.scandir(path) as entries:
+        names = sorted(entry.name for entry in entries)
+    yield path, relative, found
+    for name in names:
+        inner = f"{relative}/{name}" if relative else name
+        with failures.looking():
+            yield from _walk(f"{path.rstrip('/')}/{name}", inner, (*above, identity), failures)

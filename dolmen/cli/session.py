@@ -1,0 +1,123 @@
+"""The clusters that one command talks to, and what becomes of it when some of its items fail."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from typing import TypeVar
+
+import click
+
+from dolmen.cli.cluster_path import ClusterPath
+from dolmen.cli.exit_codes import EXIT_SOME_FAILED, describe, exit_code_of
+from dolmen.cli.said import Said
+from dolmen.client import Client, ClientOptions
+from dolmen.client.url import choose_address, choose_user
+from dolmen.protocol.errors import DolmenError, InvalidRequest, NamenodeUnreachable
+from dolmen.runtime.real_machine import real_machine
+from dolmen.runtime.settings import Settings
+
+Result = TypeVar("Result")
+
+
+class Session:
+    """One client for each cluster that is named; all are closed together."""
+
+    def __init__(self, said: Said, settings: Settings) -> None:
+        self._said = said
+        self._settings = settings
+        self._clients: dict[str, Client] = {}
+
+    def address_of(self, path: ClusterPath | None) -> str:
+        """The namenode's address, of a path or of the cluster meant when no path is given."""
+        try:
+            return choose_address(path.address if path else None, self._said.at, os.environ)
+        except InvalidRequest as error:
+            raise click.UsageError(f"--at or DOLMEN_URL: {error.message}") from None
+
+    async def client(self, path: ClusterPath | None = None) -> Client:
+        """The client of the path's cluster, connected: NamenodeUnreachable says what to try."""
+        address = self.address_of(path)
+        if address not in self._clients:
+            user = choose_user(self._said.user, os.environ)
+            options = ClientOptions.of(self._settings, address, user=user)
+            self._clients[address] = client = Client(real_machine(), options)
+            try:
+                await client.connect()
+            except NamenodeUnreachable as error:
+                raise NamenodeUnreachable(
+                    f"{error.message}; is the namenode running? Start one with dolmen up, or name"
+                    " another with --at HOST:PORT or DOLMEN_URL"
+                ) from error
+        return self._clients[address]
+
+    async def close(self) -> None:
+        for client in self._clients.values():
+            await client.close()
+
+
+def run(work: Callable[[Session], Coroutine[None, None, Result]]) -> Result:
+    """Do the work of a command with its session, on an event loop of its own."""
+
+    async def with_session() -> Result:
+        said = Said.now()
+        session = Session(said, said.settings())
+        try:
+            return await work(session)
+        finally:
+            await session.close()
+
+    return asyncio.run(with_session())
+
+
+class Failures:
+    """Items that fail are told at once and the others are still done.
+
+    One item alone gives the command its own exit code. A namenode that cannot be reached ends the
+    command, because every other item would wait for it too.
+    """
+
+    def __init__(self) -> None:
+        self._done = 0
+        self._codes: list[int] = []
+
+    @contextlib.contextmanager
+    def item(self) -> Iterator[None]:
+        """Something that is done or fails."""
+        with self.looking():
+            yield
+            self._done += 1
+
+    @contextlib.contextmanager
+    def looking(self) -> Iterator[None]:
+        """What must be known before anything is done: it counts as an item only if it fails."""
+        try:
+            yield
+        except (NamenodeUnreachable, BrokenPipeError):
+            raise
+        except (DolmenError, OSError) as error:
+            click.echo(f"dolmen: {describe(error)}", err=True)
+            self._codes.append(exit_code_of(error))
+
+    def end(self) -> None:
+        """Leave the command with an exit code if an item failed."""
+        if self._codes:
+            alone = len(self._codes) == 1 and not self._done
+            click.get_current_context().exit(self._codes[0] if alone else EXIT_SOME_FAILED)
+
+
+async def in_parallel(work: Sequence[Callable[[], Awaitable[None]]], limit: int) -> None:
+    """Do all of it, `limit` at a time, in order; the first error ends the rest and is raised."""
+    pending = iter(work)
+
+    async def take_and_do() -> None:
+        for piece in pending:
+            await piece()
+
+    tasks = [asyncio.create_task(take_and_do()) for _ in range(min(limit, len(work)))]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

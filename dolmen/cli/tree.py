@@ -1,0 +1,118 @@
+"""`dolmen mkdir`, `dolmen rm` and `dolmen mv`: what changes names and touches no data."""
+
+import click
+
+from dolmen.cli.cluster_path import ClusterPath, ClusterPathType, path_arguments
+from dolmen.cli.copy_plan import below
+from dolmen.cli.said import client_options
+from dolmen.cli.session import Failures, Session, run
+from dolmen.cli.sources import Found, find_sources
+from dolmen.client import Client
+from dolmen.protocol.client_messages import EntryKind, FileInfo
+from dolmen.protocol.errors import IsADirectory, NoSuchPath, NotADirectory, RequestRefused
+
+
+@click.command()
+@path_arguments("paths")
+@click.option("-p", "parents", is_flag=True, help="Make parents, too; existing ones are fine.")
+@client_options
+def mkdir(paths: tuple[ClusterPath, ...], parents: bool) -> None:
+    """Make directories."""
+
+    async def work(session: Session) -> None:
+        failures = Failures()
+        for path in paths:
+            with failures.item():
+                client = await session.client(path)
+                await _make(client, path.path, parents)
+        failures.end()
+
+    run(work)
+
+
+@click.command()
+@path_arguments("paths")
+@click.option("-r", "recursive", is_flag=True, help="Directories with all that is below them.")
+@click.option("-f", "force", is_flag=True, help="A path that does not exist is fine.")
+@client_options
+def rm(paths: tuple[ClusterPath, ...], recursive: bool, force: bool) -> None:
+    """Delete files, with -r directories.
+
+    \b
+      dolmen rm /data/flights.csv
+      dolmen rm -r '/tmp/run-*'
+    """
+
+    async def work(session: Session) -> None:
+        failures = Failures()
+        for found in await find_sources(session, paths, failures, missing=force):
+            with failures.item():
+                _check_removable(found.info, recursive)
+                try:
+                    await found.client.delete(found.info.path, recursive=recursive)
+                except NoSuchPath:
+                    if not force:
+                        raise
+        failures.end()
+
+    run(work)
+
+
+@click.command()
+@path_arguments("sources")
+@click.argument("target", type=ClusterPathType())
+@client_options
+def mv(sources: tuple[ClusterPath, ...], target: ClusterPath) -> None:
+    """Rename SOURCE to TARGET, or move sources into the directory TARGET.
+
+    A file replaces a file and a directory an empty directory, in one step.
+
+    \b
+      dolmen mv /data/new.csv /data/flights.csv
+      dolmen mv '/in/*.csv' /data/
+    """
+
+    async def work(session: Session) -> None:
+        failures = Failures()
+        entries = await find_sources(session, sources, failures)
+        several = len(sources) > 1 or any(found.by_pattern for found in entries)
+        for found in entries:
+            with failures.item():
+                await _move(session, found, target, several=several)
+        failures.end()
+
+    run(work)
+
+
+async def _make(client: Client, path: str, parents: bool) -> None:
+    try:
+        await client.make_directory(path, parents=parents, exist_ok=parents)
+    except NoSuchPath as error:
+        raise NoSuchPath(f"{error.message}; -p makes missing parents", path) from None
+
+
+def _check_removable(info: FileInfo, recursive: bool) -> None:
+    if info.path == "/":
+        raise RequestRefused("the root cannot be deleted: name what is in it", info.path)
+    if info.kind is EntryKind.DIRECTORY and not recursive:
+        raise IsADirectory("is a directory: -r deletes it with all that is below", info.path)
+
+
+async def _move(session: Session, found: Found, target: ClusterPath, *, several: bool) -> None:
+    if session.address_of(found.asked) != session.address_of(target):
+        raise RequestRefused(
+            "cannot move from one cluster to another: use dolmen cp, then dolmen rm",
+            found.info.path,
+        )
+    inside = await _is_directory(found.client, target.path)
+    if not inside and (several or target.ends_with_slash):
+        raise NotADirectory("is no directory to move into", target.path)
+    path = below(target.path, found.source.name) if inside else target.path
+    await found.client.rename(found.info.path, path)
+
+
+async def _is_directory(client: Client, path: str) -> bool:
+    try:
+        return (await client.info(path)).kind is EntryKind.DIRECTORY
+    except NoSuchPath:
+        return False
