@@ -1,7 +1,7 @@
 """A namenode on a simulated machine, datanodes that only talk, and a client: all in virtual time.
 
-A scripted datanode holds replicas as reports alone. It keeps the protocol: it joins, reports in full,
-sends heartbeats, and carries out commands at once.
+A scripted datanode holds replicas as reports alone. It keeps the protocol: it joins, reports in
+full, sends heartbeats, and carries out commands at once.
 """
 
 import asyncio

@@ -62,7 +62,7 @@ def run(scenario: Scenario) -> None:
 
 async def until(check: Callable[[], bool], seconds: float = 10.0) -> None:
     async with asyncio.timeout(seconds):
-        while not check():
+        while not check():  # noqa: ASYNC110 what is looked at is in another process
             await asyncio.sleep(0.01)
 
 
@@ -70,7 +70,7 @@ async def until_report(
     client: ScriptedClient, check: Callable[[messages.ClusterReport], bool]
 ) -> messages.ClusterReport:
     async with asyncio.timeout(20):
-        while not check(report := await client.report()):
+        while not check(report := await client.report()):  # noqa: ASYNC110 as above
             await asyncio.sleep(0.05)
     return report
 
