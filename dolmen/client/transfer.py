@@ -1,16 +1,16 @@
 """Whole files between this machine and the cluster: in bounded memory, compared at the end.
 
-A download keeps a window of pieces on their way, from several blocks and datanodes, and hands them on in
-order: so they are hashed in order while they arrive, and written one after the other while the next ones
-are fetched. The hash of what was handed on is compared with the file's own. An upload compares the hash
-of what was read with the one the namenode recorded.
+A download keeps a window of pieces on their way, from several blocks and datanodes, and hands them
+on in order: so they are hashed in order while they arrive, and written one after the other while
+the next ones are fetched. The hash of what was handed on is compared with the file's own. An upload
+compares the hash of what was read with the one the namenode recorded.
 """
 
 import asyncio
 import contextlib
 import posixpath
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from dolmen.client.client import Client
@@ -55,7 +55,7 @@ async def upload_stream(
     client: Client,
     source: AsyncIterable[Buffer],
     path: str,
-    options: UploadOptions = UploadOptions(),  # noqa: B008 - frozen
+    options: UploadOptions = UploadOptions(),
     progress: Progress = no_progress,
 ) -> FileInfo:
     """Write what `source` yields to `path`, whole or not at all."""
@@ -83,7 +83,7 @@ async def upload_file(
     client: Client,
     local: tuple[Disk, str],
     path: str,
-    options: UploadOptions = UploadOptions(),  # noqa: B008 - frozen
+    options: UploadOptions = UploadOptions(),
     progress: Progress = no_progress,
 ) -> FileInfo:
     """Write a local file (its disk and its path there) to `path`, whole or not at all."""
@@ -114,11 +114,11 @@ async def _bytes_of(file: DiskFile) -> AsyncIterator[memoryview]:
 # ---------------------------------------------------------------- from the cluster
 
 
-async def read_in_order(reader: Reader, start: int, end: int) -> AsyncIterator[memoryview]:
+async def read_in_order(reader: Reader, start: int, end: int) -> AsyncGenerator[memoryview, None]:
     """Yield the bytes of a range in order, while those after them arrive.
 
-    What is yielded is overwritten after the next step. Close the iterator (`contextlib.aclosing`) when
-    leaving it early.
+    What is yielded is overwritten after the next step. Close the iterator (`contextlib.aclosing`)
+    when leaving it early.
     """
     piece_bytes = reader.piece_bytes
     end = min(end, reader.length_bytes)

@@ -1,0 +1,363 @@
+"""Writers on simulated machines: what is stored, and what happens when datanodes fail on the way."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from random import Random
+from typing import Any
+
+import pytest
+import xxhash
+
+from dolmen.client.client import Client
+from dolmen.protocol import block_messages as blocks
+from dolmen.protocol.checksums import CHUNK_BYTES
+from dolmen.protocol.client_messages import (
+    AbandonFile,
+    AllocateBlock,
+    PublishFile,
+    RebuildPipeline,
+    RenewLeases,
+)
+from dolmen.protocol.errors import (
+    BlockMissing,
+    DolmenError,
+    InvalidRequest,
+    LeaseConflict,
+    PathExists,
+    StaleGeneration,
+    TooFewDatanodes,
+)
+from dolmen.simulation.virtual_time import run
+from tests.unit.client.cluster import BLOCK_BYTES, ScriptedDatanode, World, for_ever
+
+DATA = Random(1).randbytes(3 * BLOCK_BYTES + 12345)
+
+
+def on_world(test: Callable[[World, Client], Awaitable[None]], **options: Any) -> None:
+    """Run a test with a world of four datanodes and a client, in virtual time."""
+
+    async def main() -> None:
+        world = await World().start()
+        client = world.client(**options)
+        try:
+            await test(world, client)
+        finally:
+            await client.close()
+        assert world.network.failures == []
+
+    run(main())
+
+
+def fail_once(
+    datanode: ScriptedDatanode, kind: type, after: int, action: Callable[[], Awaitable[None]]
+) -> None:
+    """Do `action` when the datanode has served `after` exchanges of this kind and meets another."""
+
+    async def fault(head: Any) -> None:
+        if isinstance(head, kind) and datanode.served[kind.__name__] >= after:
+            datanode.fault = _nothing
+            await action()
+
+    datanode.fault = fault
+
+
+async def _nothing(head: Any) -> None:
+    """No fault any more."""
+
+
+@pytest.mark.parametrize(
+    "length", [0, 1, CHUNK_BYTES, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, len(DATA)]
+)
+def test_what_is_written_is_on_three_datanodes_and_its_hash_in_the_file(length: int) -> None:
+    async def test(world: World, client: Client) -> None:
+        info = await client.write_file("/a", DATA[:length])
+        assert info.length_bytes == length
+        assert info.content_hash == xxhash.xxh3_128_digest(DATA[:length])
+        assert world.content("/a") == DATA[:length]
+        for block in world.namenode.files[info.inode_id].blocks:
+            assert len(world.good_replicas(block)) == 3
+
+    on_world(test)
+
+
+@pytest.mark.parametrize("step", [1000, 64 * 1024, 100_000, 1 << 20])
+def test_a_reused_buffer_is_written_as_it_was(step: int) -> None:
+    async def test(world: World, client: Client) -> None:
+        buffer = bytearray(step)
+        writer = await client.open_writer("/a")
+        for start in range(0, len(DATA), step):
+            part = DATA[start : start + step]
+            buffer[: len(part)] = part
+            await writer.write(memoryview(buffer)[: len(part)])
+            buffer[:] = bytes(step)
+        await writer.close()
+        assert world.content("/a") == DATA
+
+    on_world(test)
+
+
+@pytest.mark.parametrize("position", [0, 1, 2])
+@pytest.mark.parametrize("after", [0, 3, 9, 20])
+def test_a_datanode_that_dies_in_mid_write_costs_only_time(position: int, after: int) -> None:
+    async def test(world: World, client: Client) -> None:
+        victim = world.datanodes[f"d{position}"]
+
+        async def die() -> None:
+            victim.kill()
+
+        fail_once(victim, blocks.WriteSegment, after, die)
+        await client.write_file("/a", DATA)
+        assert not victim.alive
+        assert world.content("/a") == DATA
+        for block in world.namenode.files[world.namenode.paths["/a"]].blocks[1:]:
+            assert len(world.good_replicas(block)) >= 2
+
+    on_world(test)
+
+
+@pytest.mark.parametrize("position", [0, 1, 2])
+def test_a_datanode_that_falls_silent_is_left_behind(position: int) -> None:
+    async def test(world: World, client: Client) -> None:
+        victim = world.datanodes[f"d{position}"]
+        fail_once(victim, blocks.WriteSegment, 5, lambda: for_ever(None))
+        await client.write_file("/a", DATA)
+        assert world.content("/a") == DATA
+        assert world.namenode.heard_of(RebuildPipeline)[0].survivors == tuple(
+            name for name in ("d0", "d1", "d2") if name != victim.name
+        )
+        assert asyncio.get_running_loop().time() < 30
+
+    on_world(test)
+
+
+@pytest.mark.parametrize(
+    "kind", [blocks.FinalizeReplica, blocks.RestampReplica, blocks.CopyReplica]
+)
+@pytest.mark.parametrize("victims", [("d1",), ("d1", "d2"), ("d3",)])
+def test_a_datanode_may_die_in_any_phase(kind: type, victims: tuple[str, ...]) -> None:
+    async def test(world: World, client: Client) -> None:
+        head = world.datanodes["d0"]
+
+        async def die() -> None:
+            head.kill()
+
+        if kind is not blocks.FinalizeReplica:  # a rebuild is needed to see the others
+            fail_once(head, blocks.WriteSegment, 4, die)
+        for name in victims:
+            victim = world.datanodes[name]
+
+            def crash(victim: ScriptedDatanode = victim) -> Awaitable[None]:
+                victim.kill()
+                return _nothing(None)
+
+            fail_once(victim, kind, 0, crash)
+        if kind is blocks.RestampReplica and victims == ("d1", "d2"):
+            with pytest.raises(TooFewDatanodes):
+                await client.write_file("/a", DATA)
+            return
+        try:
+            await client.write_file("/a", DATA)
+        except TooFewDatanodes:
+            assert sum(datanode.alive for datanode in world.datanodes.values()) < 2
+        else:
+            assert world.content("/a") == DATA
+
+    on_world(test, retry_for_ms=5000)
+
+
+def test_a_block_whose_datanodes_all_fail_at_once_is_allocated_anew() -> None:
+    async def test(world: World, client: Client) -> None:
+        async def refuse() -> None:
+            raise DolmenError("this disk is broken")
+
+        for name in ("d0",):
+            fail_once(world.datanodes[name], blocks.WriteSegment, 0, refuse)
+        world.datanodes["d1"].fault = world.datanodes["d0"].fault
+        await client.write_file("/a", DATA)
+        assert world.content("/a") == DATA
+
+    on_world(test)
+
+
+def test_an_expired_token_costs_no_datanode_its_place() -> None:
+    async def test(world: World, client: Client) -> None:
+        async def refuse() -> None:
+            raise StaleGeneration("this datanode was restarted")
+
+        fail_once(world.datanodes["d0"], blocks.WriteSegment, 2, refuse)
+        await client.write_file("/a", DATA)
+        assert world.content("/a") == DATA
+        assert world.namenode.heard_of(RebuildPipeline)[0].survivors == ("d0", "d1", "d2")
+
+    on_world(test)
+
+
+def test_a_prefix_that_is_nowhere_any_more_ends_the_write_with_a_clear_error() -> None:
+    async def test(world: World, client: Client) -> None:
+        async def lose_all() -> None:
+            for datanode in world.datanodes.values():
+                datanode.replicas.clear()
+                datanode.fault = _nothing
+            raise DolmenError("gone")
+
+        writer = await client.open_writer("/a")
+        await writer.write(DATA[:300_000])
+        await asyncio.sleep(1)
+        for datanode in world.datanodes.values():
+            fail_once(datanode, blocks.WriteSegment, 0, lose_all)
+        with pytest.raises((BlockMissing, TooFewDatanodes)) as caught:
+            await writer.write(DATA[300_000:])
+            await writer.close()
+        assert "block" in str(caught.value)
+        assert "/a" not in world.namenode.paths
+        await writer.abandon()
+        assert world.namenode.files == {}
+
+    on_world(test, retry_for_ms=3000)
+
+
+def test_a_failed_datanode_is_avoided_for_the_next_blocks() -> None:
+    async def test(world: World, client: Client) -> None:
+        async def refuse() -> None:
+            raise DolmenError("this disk is broken")
+
+        fail_once(world.datanodes["d1"], blocks.WriteSegment, 2, refuse)
+        await client.write_file("/a", DATA)
+        assert all("d1" in call.excluded for call in world.namenode.heard_of(AllocateBlock)[1:])
+
+    on_world(test)
+
+
+def test_too_few_datanodes_is_told_when_the_patience_ends() -> None:
+    async def test(world: World, client: Client) -> None:
+        for name in ("d1", "d2", "d3"):
+            world.datanodes[name].kill()
+        with pytest.raises(TooFewDatanodes):
+            await client.write_file("/a", DATA)
+        now_s = asyncio.get_running_loop().time()
+        assert 3 < now_s < 6
+
+    on_world(test, retry_for_ms=4000)
+
+
+def test_memory_is_bounded_by_the_window() -> None:
+    async def test(world: World, client: Client) -> None:
+        world.network.conditions.bytes_per_s = 1e5
+        writer = await client.open_writer("/a")
+        window = writer._window
+        most = 0
+        for start in range(0, len(DATA), 10_000):
+            await writer.write(bytearray(DATA[start : start + 10_000]))
+            most = max(most, window.taken)
+        await writer.close()
+        assert most == 3
+        assert window.taken == 0
+        assert len(window._free) <= 3
+        assert world.content("/a") == DATA
+
+    on_world(test, segments_in_flight=2)
+
+
+def test_an_abandoned_writer_publishes_nothing_and_may_be_abandoned_twice() -> None:
+    async def test(world: World, client: Client) -> None:
+        with pytest.raises(ZeroDivisionError):
+            async with await client.open_writer("/a") as writer:
+                await writer.write(DATA)
+                raise ZeroDivisionError
+        await writer.abandon()
+        assert len(world.namenode.heard_of(AbandonFile)) == 1
+        assert "/a" not in world.namenode.paths
+        with pytest.raises(InvalidRequest, match="abandoned"):
+            await writer.write(b"more")
+        with pytest.raises(InvalidRequest, match="abandoned"):
+            await writer.close()
+
+    on_world(test)
+
+
+def test_a_cancelled_write_publishes_nothing() -> None:
+    async def test(world: World, client: Client) -> None:
+        world.network.conditions.bytes_per_s = 1e4
+        writing = asyncio.create_task(client.write_file("/a", DATA))
+        await asyncio.sleep(20)
+        writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+        assert world.namenode.heard_of(PublishFile) == []
+        assert len(world.namenode.heard_of(AbandonFile)) == 1
+
+    on_world(test)
+
+
+def test_a_dead_namenode_does_not_make_abandoning_fail() -> None:
+    async def test(world: World, client: Client) -> None:
+        writer = await client.open_writer("/a")
+        await writer.write(DATA)
+        world.namenode.kill()
+        await writer.abandon()
+        assert asyncio.get_running_loop().time() < 5
+
+    on_world(test)
+
+
+def test_an_exclusive_writer_that_comes_second_is_refused_at_close() -> None:
+    async def test(world: World, client: Client) -> None:
+        first = await client.open_writer("/a", exclusive=True)
+        second = await client.open_writer("/a", exclusive=True)
+        await first.close()
+        with pytest.raises(PathExists):
+            await second.close()
+        assert len(world.namenode.files) == 1
+
+    on_world(test)
+
+
+def test_leases_are_renewed_while_a_writer_is_open_and_not_after() -> None:
+    async def test(world: World, client: Client) -> None:
+        writer = await client.open_writer("/a")
+        await asyncio.sleep(110)
+        assert len(world.namenode.heard_of(RenewLeases)) == 5
+        await writer.close()
+        await asyncio.sleep(110)
+        assert len(world.namenode.heard_of(RenewLeases)) == 5
+
+    on_world(test)
+
+
+def test_a_writer_whose_lease_ended_is_told_at_its_next_operation() -> None:
+    async def test(world: World, client: Client) -> None:
+        writer = await client.open_writer("/a")
+        await writer.write(DATA)
+        world.namenode.ended = tuple(world.namenode.files)
+        await asyncio.sleep(21)
+        with pytest.raises(LeaseConflict, match="lease on /a has ended"):
+            await writer.write(DATA)
+        with pytest.raises((LeaseConflict, InvalidRequest)):
+            await writer.close()
+        await writer.abandon()
+
+    on_world(test)
+
+
+def test_a_restart_of_the_namenode_in_mid_write_is_a_pause() -> None:
+    async def test(world: World, client: Client) -> None:
+        async def restart(request: Any) -> None:
+            world.namenode.fault = _nothing
+            world.namenode.kill()
+            await asyncio.sleep(5)
+
+        writer = await client.open_writer("/a")
+        world.namenode.fault = restart
+
+        async def bring_back() -> None:
+            await asyncio.sleep(6)
+            await world.namenode.start()
+
+        back = asyncio.create_task(bring_back())
+        await writer.write(DATA)
+        await writer.close()
+        await back
+        assert world.content("/a") == DATA
+        assert world.namenode.done["AllocateBlock"] == 4
+
+    on_world(test)
