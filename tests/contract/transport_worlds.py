@@ -1,16 +1,20 @@
 """The worlds in which the Transport port's contract is tested, and a service to test it with."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Protocol
 
 from dolmen.runtime.http_transport import HttpTransport
-from dolmen.runtime.transport import Incoming, Outgoing, Transport
+from dolmen.runtime.transport import Incoming, IncomingBody, Listener, Outgoing, Transport
 from dolmen.simulation import virtual_time
 from dolmen.simulation.sim_network import SimNetwork
 from dolmen.simulation.sim_transport import SimTransport
+
+PIECE = 256 * 1024
+MORE_THAN_FITS = 64 * 1024 * 1024
+"""More bytes than buffers between sender and receiver ever hold."""
 
 
 class World(Protocol):
@@ -133,3 +137,27 @@ class RecordingService:
 
     async def exchange(self, incoming: Incoming) -> Outgoing:
         return await self.answer_exchange(incoming)
+
+
+async def serve(world: World, answer: Exchange) -> Listener:
+    return await world.server.listen(RecordingService(answer_exchange=answer), world.host, 0)
+
+
+async def read(body: IncomingBody, length_bytes: int | None = None) -> bytes:
+    received = bytearray(body.length_bytes if length_bytes is None else length_bytes)
+    await body.read_into(memoryview(received))
+    return bytes(received)
+
+
+async def pieces_of(data: bytes, piece_bytes: int = PIECE) -> AsyncIterator[memoryview]:
+    """Yield `data` piece by piece out of one buffer that is filled again and again."""
+    buffer = bytearray(piece_bytes)
+    for start in range(0, len(data), piece_bytes):
+        piece = data[start : start + piece_bytes]
+        buffer[: len(piece)] = piece
+        yield memoryview(buffer)[: len(piece)]
+
+
+def patterned(length_bytes: int) -> bytes:
+    """Bytes in which no piece looks like another."""
+    return b"".join(i.to_bytes(8, "big") for i in range(length_bytes // 8 + 1))[:length_bytes]

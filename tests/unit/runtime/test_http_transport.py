@@ -272,3 +272,18 @@ def test_ipv6_addresses_work() -> None:
         await transport.close()
 
     asyncio.run(main())
+
+
+def test_a_peer_that_accepts_and_says_nothing_is_lost_in_time() -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async def scenario(transport: HttpTransport, address: str) -> None:
+        with pytest.raises(PeerLost, match=f"{address} did not answer within 0.1 s"):
+            await transport.connect(address, 0.1)
+        with pytest.raises(PeerLost, match=f"{address} made no progress for 0.1 s"):
+            async with transport.exchange(address, b"head", stall_s=0.1):
+                pass
+
+    with_hand_made_peer(handler, scenario)
