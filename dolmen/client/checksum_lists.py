@@ -1,7 +1,8 @@
 """The chunk checksums of blocks: fetched once, believed because the namenode gave their digest.
 
 The lists of one client are kept while there is room, by (block, stamp, length): 16 KiB for a block
-of 128 MiB. Tasks that need the same list at the same time wait for one fetch.
+of 128 MiB. Those who want the same list from the same replica share one fetch, and its failure: so
+they all turn to the next replica at once.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ KEPT_BYTES = 16 * 1024 * 1024
 """The lists of 128 GiB of blocks: more than one process reads at random."""
 
 Key = tuple[int, int, int]
+Source = tuple[int, int, int, str]
 
 
 class ChecksumLists:
@@ -26,7 +28,7 @@ class ChecksumLists:
         self._datanodes = datanodes
         self._lists: OrderedDict[Key, bytes] = OrderedDict()
         self._kept_bytes = 0
-        self._fetching: dict[Key, asyncio.Lock] = {}
+        self._fetching: dict[Source, asyncio.Task[bytes]] = {}
 
     async def of(self, block: LocatedBlock, replica: ReplicaLocation) -> bytes:
         """Return the checksums of `block`, from `replica` if they are not here."""
@@ -34,17 +36,25 @@ class ChecksumLists:
         if (known := self._lists.get(key)) is not None:
             self._lists.move_to_end(key)
             return known
-        lock = self._fetching.setdefault(key, asyncio.Lock())
-        try:
-            async with lock:
-                if (known := self._lists.get(key)) is not None:
-                    return known
-                checksums = await self._fetch(block, replica)
-                self._keep(key, checksums)
-                return checksums
-        finally:
-            if not lock.locked():
-                self._fetching.pop(key, None)
+        source = (*key, replica.datanode_id)
+        fetching = self._fetching.get(source)
+        if fetching is None:
+            fetching = asyncio.create_task(self._fetch(block, replica))
+            self._fetching[source] = fetching
+            fetching.add_done_callback(lambda done: self._fetched(source, done))
+        return await asyncio.shield(fetching)
+
+    async def close(self) -> None:
+        """End the fetches that nobody waits for any more."""
+        fetching = list(self._fetching.values())
+        for fetch in fetching:
+            fetch.cancel()
+        await asyncio.gather(*fetching, return_exceptions=True)
+
+    def _fetched(self, source: Source, done: asyncio.Task[bytes]) -> None:
+        del self._fetching[source]
+        if not done.cancelled() and done.exception() is None:
+            self._keep(source[:3], done.result())
 
     async def _fetch(self, block: LocatedBlock, replica: ReplicaLocation) -> bytes:
         head = ReadChecksums(block.token, block.block_id, block.stamp)
@@ -62,6 +72,8 @@ class ChecksumLists:
         return bytes(checksums)
 
     def _keep(self, key: Key, checksums: bytes) -> None:
+        if key in self._lists:
+            return
         self._lists[key] = checksums
         self._kept_bytes += len(checksums)
         while self._kept_bytes > KEPT_BYTES and len(self._lists) > 1:

@@ -78,6 +78,7 @@ class Client:
 
     async def close(self) -> None:
         """Close the connections. Readers and writers still open fail; nothing is published."""
+        await self._checksums.close()
         await self._links.hints.close()
         await self._links.leases.close()
         await self._namenode.close()

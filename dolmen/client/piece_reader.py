@@ -43,8 +43,9 @@ class PieceReader:
         until_s = loop.time() + self._links.namenode.retry_for_s
         tried: dict[str, str] = {}
         for pause_s in pauses(self._links.machine.random):
-            if await self._read_from_any(place, piece, buffer, tried):
-                return
+            async with self._links.datanodes.streams:
+                if await self._read_from_any(place, piece, buffer, tried):
+                    return
             if loop.time() + pause_s >= until_s:
                 raise _missing(place.located, tried)
             await asyncio.sleep(pause_s)
@@ -55,11 +56,14 @@ class PieceReader:
         self, place: BlockPlace, piece: Piece, buffer: memoryview, tried: dict[str, str]
     ) -> bool:
         failures = self._links.datanodes.read_failures
-        failed = failures.current(asyncio.get_running_loop().time())
-        for replica in rank_replicas(place.replicas, self._links.host, failed):
+        untried = list(place.replicas)
+        while untried:
+            # Ranked anew each time: other pieces learn of failures meanwhile.
+            failed = failures.current(asyncio.get_running_loop().time())
+            replica = rank_replicas(untried, self._links.host, failed)[0]
+            untried.remove(replica)
             try:
-                async with self._links.datanodes.streams:
-                    await self._read_from(place.located, replica, piece, buffer)
+                await self._read_from(place.located, replica, piece, buffer)
             except AccessDenied as error:
                 tried[replica.address] = error.message
                 return False  # not the datanode's fault: the token is too old
@@ -67,8 +71,7 @@ class PieceReader:
                 tried[replica.address] = error.message
                 self._blame(place.located, replica, error)
             else:
-                if failed:
-                    failures.clear(replica.datanode_id)
+                failures.clear(replica.datanode_id)
                 return True
         return False
 

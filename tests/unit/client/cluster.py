@@ -166,7 +166,8 @@ class ScriptedNamenode:
         return messages.Listing(tuple(self._info(path, 0) for path in page), len(names) > 3)
 
     def _WalkTree(self, request: messages.WalkTree) -> messages.Listing:  # noqa: N802
-        names = sorted(p for p in self.paths if p.removeprefix(request.path + "/") > request.after)
+        root = request.path.rstrip("/") + "/"
+        names = sorted(path for path in self.paths if path.removeprefix(root) > request.after)
         page = names[:3]
         return messages.Listing(tuple(self._info(path, 0) for path in page), len(names) > 3)
 
@@ -329,6 +330,16 @@ class Replica:
     stamp: int
     data: bytearray
     finalized: bool = False
+    original: bytes | None = None
+    """What its checksums are of, if its bytes were damaged since."""
+
+    def damage(self, offset: int) -> None:
+        """Flip a bit, unseen by the checksums."""
+        self.original = self.original or bytes(self.data)
+        self.data[offset] ^= 1
+
+    def checksums(self) -> bytes:
+        return chunk_checksums(self.data if self.original is None else self.original)
 
 
 class ScriptedDatanode:
@@ -435,7 +446,7 @@ class ScriptedDatanode:
             replica.finalized = True
             return Outgoing(blocks.encode_head(blocks.ReplicaFinalized()))
         if isinstance(head, blocks.ReadChecksums):
-            checksums = replica_checksums(replica)
+            checksums = replica.checksums()
             reply = blocks.ChecksumsFollow(
                 len(replica.data), block_digest(len(replica.data), checksums)
             )
@@ -445,11 +456,6 @@ class ScriptedDatanode:
             bytes(replica.data[offset : offset + length]) for offset, length in head.ranges
         )
         return Outgoing(blocks.encode_head(blocks.RangesFollow(len(data))), body_of(data))
-
-
-def replica_checksums(replica: Replica) -> bytes:
-    """The checksums as they were when the replica was finalized, whatever its bytes are now."""
-    return chunk_checksums(getattr(replica, "original", replica.data))
 
 
 class World:

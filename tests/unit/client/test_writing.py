@@ -1,4 +1,4 @@
-"""Writers on simulated machines: what is stored, and what happens when datanodes fail on the way."""
+"""Writers on simulated machines: what is stored, and what datanodes that fail on the way cost."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -205,9 +205,9 @@ def test_a_prefix_that_is_nowhere_any_more_ends_the_write_with_a_clear_error() -
         await asyncio.sleep(1)
         for datanode in world.datanodes.values():
             fail_once(datanode, blocks.WriteSegment, 0, lose_all)
+        writing = asyncio.gather(writer.write(DATA[300_000:]), writer.close())
         with pytest.raises((BlockMissing, TooFewDatanodes)) as caught:
-            await writer.write(DATA[300_000:])
-            await writer.close()
+            await writing
         assert "block" in str(caught.value)
         assert "/a" not in world.namenode.paths
         await writer.abandon()
@@ -260,10 +260,15 @@ def test_memory_is_bounded_by_the_window() -> None:
 
 def test_an_abandoned_writer_publishes_nothing_and_may_be_abandoned_twice() -> None:
     async def test(world: World, client: Client) -> None:
-        with pytest.raises(ZeroDivisionError):
-            async with await client.open_writer("/a") as writer:
+        writer = await client.open_writer("/a")
+
+        async def fail() -> None:
+            async with writer:
                 await writer.write(DATA)
                 raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await fail()
         await writer.abandon()
         assert len(world.namenode.heard_of(AbandonFile)) == 1
         assert "/a" not in world.namenode.paths
