@@ -50,7 +50,7 @@ class NamenodeOptions:
 
 
 class Namenode:
-    """One namenode in this process."""
+    """One namenode. It has its machine for itself: its end is the end of the machine's use."""
 
     def __init__(self, machine: Machine, options: NamenodeOptions) -> None:
         self._machine = machine
@@ -168,6 +168,7 @@ class Namenode:
             self._store.kill()
             self._running.result()
         await self._store.close_clean()
+        await self._machine.transport.close()
 
     def kill(self) -> None:
         """End as `kill -9` does: connections reset, nothing flushed, the lock released."""
@@ -181,6 +182,7 @@ class Namenode:
     def _let_go(self) -> None:
         if self._listener is not None:
             self._listener.abort()
+        self._machine.transport.abort()
         if self._store is not None:
             self._store.kill()
 
