@@ -10,12 +10,7 @@ import logging
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from dolmen.protocol.errors import (
-    DataDamaged,
-    StartRefused,
-    UnsupportedVersion,
-    WrongCluster,
-)
+from dolmen.protocol.errors import DataDamaged, DolmenError, StartRefused, UnsupportedVersion
 from dolmen.runtime.disk import Disk
 from dolmen.runtime.key_value import KeyValue
 from dolmen.runtime.machine import Machine
@@ -115,7 +110,9 @@ async def open_store(machine: Machine, options: StoreOptions) -> Store:
     with ExitStack() as held:
         try:
             return await _open(machine, options, held)
-        except (DataDamaged, UnsupportedVersion, WrongCluster) as error:
+        except StartRefused:
+            raise
+        except DolmenError as error:
             raise StartRefused(error.message) from error
         except OSError as error:
             raise StartRefused(f"cannot use {options.directory}: {error}") from error

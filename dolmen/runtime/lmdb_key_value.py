@@ -269,11 +269,6 @@ class LmdbKeyValue:
         with _translated(self.path):
             self._environment.sync(True)
 
-    def check_readers(self) -> int:
-        """Free the slots of readers that died; return how many there were."""
-        found: int = self._environment.reader_check()
-        return found
-
     def used_fraction(self) -> float:
         fraction: float = self.used_bytes() / self._environment.info()["map_size"]
         return fraction

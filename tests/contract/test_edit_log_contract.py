@@ -8,7 +8,9 @@ import pytest
 
 from dolmen.protocol.errors import DataDamaged, StandbyNamenode
 from dolmen.runtime.thread_disk import ThreadDisk
+from dolmen.simulation.sim_disk import SimDisk
 from dolmen.simulation.sim_edit_log import SharedEditLog, SimEditLog
+from dolmen.simulation.sim_storage import SimStorage
 from namenode.core.edit_batches import START, Batch, make_batch
 from namenode.edit_log import EditLog
 from namenode.file_edit_log import open_file_edit_log
@@ -17,18 +19,26 @@ CLUSTER = "0123456789abcdef" * 2
 Opener = Callable[[], Awaitable[EditLog]]
 
 
-@pytest.fixture(params=["files", "sim"])
+@pytest.fixture(params=["files", "simulated files", "simulated"])
 def open_log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
     """Opens the same log again and again."""
-    disk, shared = ThreadDisk(), SharedEditLog()
+    disk, storage, shared = ThreadDisk(), SimStorage(), SharedEditLog()
 
     async def open_files() -> EditLog:
         return await open_file_edit_log(disk, str(tmp_path / "edits"), CLUSTER)
 
+    async def open_sim_files() -> EditLog:
+        return await open_file_edit_log(SimDisk(storage, "namenode"), "/edits", CLUSTER)
+
     async def open_sim() -> EditLog:
         return SimEditLog(shared)
 
-    yield open_files if request.param == "files" else open_sim
+    openers: dict[str, Opener] = {
+        "files": open_files,
+        "simulated files": open_sim_files,
+        "simulated": open_sim,
+    }
+    yield openers[request.param]
     disk.close()
 
 
