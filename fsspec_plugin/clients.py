@@ -1,0 +1,101 @@
+"""One client for each event loop of this process, ended with its loop.
+
+A connection belongs to the loop it was made on, and fsspec hands one filesystem to many: its own
+thread's loop to all synchronous callers, and whichever loop runs to asynchronous ones. A client's
+life is an asynchronous generator, because loops know how to end those: `asyncio.run` closes them
+last. After a fork the child forgets the parent's clients and never closes them: the sockets, and
+the poll set they are registered in, are shared with the parent.
+"""
+
+import asyncio
+import atexit
+import contextlib
+import os
+import weakref
+from collections.abc import AsyncGenerator, Callable
+from concurrent import futures
+from dataclasses import dataclass
+from typing import Any
+
+from dolmen.client import Client
+
+TRANSFERS_MAX = 16
+"""Whole files moved at once per client: fsspec starts a hundred and more, each with buffers."""
+
+FAREWELL_S = 1.0
+"""How long the end of the interpreter waits for connections to close; nothing depends on it."""
+
+_all: "weakref.WeakSet[Clients]" = weakref.WeakSet()
+_of_parents: list[object] = []
+
+
+@dataclass(frozen=True)
+class Connected:
+    """A client in use, and the turns for moving whole files with it."""
+
+    client: Client
+    transfers: asyncio.Semaphore
+    lifetime: AsyncGenerator[Client, None]
+
+
+class Clients:
+    """The clients of one filesystem."""
+
+    def __init__(self, open_client: Callable[[], Client]) -> None:
+        self._open_client = open_client
+        self._pid = os.getpid()
+        self._of_loop: dict[asyncio.AbstractEventLoop, Connected] = {}
+        _all.add(self)
+
+    async def get(self) -> Connected:
+        """Return the running loop's client; it connects at its first call."""
+        self._forget_what_is_gone()
+        loop = asyncio.get_running_loop()
+        if loop not in self._of_loop:
+            lifetime = self._live(loop)
+            client = await anext(lifetime)
+            self._of_loop[loop] = Connected(client, asyncio.Semaphore(TRANSFERS_MAX), lifetime)
+        return self._of_loop[loop]
+
+    async def close(self) -> None:
+        """Close the running loop's client, if it has one."""
+        self._forget_what_is_gone()
+        if connected := self._of_loop.get(asyncio.get_running_loop()):
+            await connected.lifetime.aclose()
+
+    def say_farewell(self) -> list["futures.Future[Any]"]:
+        """Begin to close the clients whose loops run in other threads."""
+        self._forget_what_is_gone()
+        return [
+            asyncio.run_coroutine_threadsafe(_end(connected), loop)
+            for loop, connected in list(self._of_loop.items())
+            if loop.is_running()
+        ]
+
+    async def _live(self, loop: asyncio.AbstractEventLoop) -> AsyncGenerator[Client, None]:
+        client = self._open_client()
+        try:
+            yield client
+        finally:
+            self._of_loop.pop(loop, None)
+            await client.close()
+
+    def _forget_what_is_gone(self) -> None:
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            _of_parents.append(self._of_loop)
+            self._of_loop = {}
+        for loop in [loop for loop in self._of_loop if loop.is_closed()]:
+            del self._of_loop[loop]
+
+
+async def _end(connected: Connected) -> None:
+    # At the end of the interpreter the loop can no longer start threads, which is a RuntimeError.
+    with contextlib.suppress(RuntimeError, OSError):
+        await connected.lifetime.aclose()
+
+
+@atexit.register
+def _say_farewell() -> None:
+    ending = [future for clients in list(_all) for future in clients.say_farewell()]
+    futures.wait(ending, timeout=FAREWELL_S)

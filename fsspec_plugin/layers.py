@@ -1,0 +1,107 @@
+"""Text and compression around a file of ours: they end as it ends.
+
+The standard library's layers publish what a failed `with` body left behind, and its compressors
+never close the file they were given.
+"""
+
+import io
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from fsspec_plugin.reading import DolmenFile
+from fsspec_plugin.writing import DolmenWriteFile
+
+OpenedFile = DolmenFile | DolmenWriteFile
+
+
+class TextFile(io.TextIOWrapper):
+    """A text layer; when the body of its `with` raises, the file below is discarded."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.buffer.discard()  # type: ignore[attr-defined]
+
+
+class CompressedFile(io.BufferedIOBase):
+    """A compressor and the file below it, opened and closed together."""
+
+    closed = True
+
+    def __init__(self, below: OpenedFile, compress: Callable[..., Any]) -> None:
+        self._below = below
+        self._codec = compress(below, mode=below.mode[0].replace("x", "w"))
+        self.mode = below.mode
+        self.path = self.name = below.path
+        self.closed = False
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return self._codec.read(-1 if size is None else size)  # type: ignore[no-any-return]
+
+    def read1(self, size: int = -1, /) -> bytes:
+        return self._codec.read1(size) if hasattr(self._codec, "read1") else self.read(size)
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        return self._codec.readline(-1 if size is None else size)  # type: ignore[no-any-return]
+
+    def write(self, data: Any, /) -> int:
+        return self._codec.write(data)  # type: ignore[no-any-return]
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        return self._codec.seek(offset, whence)  # type: ignore[no-any-return]
+
+    def tell(self) -> int:
+        return self._codec.tell()  # type: ignore[no-any-return]
+
+    def flush(self) -> None:
+        """Nothing: flushing a compressor makes its output longer, and shows it to nobody."""
+
+    def readable(self) -> bool:
+        return self._below.readable()
+
+    def writable(self) -> bool:
+        return self._below.writable()
+
+    def seekable(self) -> bool:
+        return self._below.readable() and self._codec.seekable()
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        try:
+            self._codec.close()
+        except BaseException:
+            self._below.discard()
+            raise
+        self._below.close()
+
+    def discard(self) -> None:
+        """Publish nothing."""
+        self.closed = True
+        self._below.discard()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.discard()
+
+    def _dealloc_warn(self, source: object) -> None:
+        if isinstance(self._below, DolmenWriteFile):
+            self._below._dealloc_warn(source)
+
+    def __del__(self) -> None:
+        """Nothing is closed here: the file below knows what it means not to be closed."""

@@ -1,0 +1,153 @@
+"""How much of a file is fetched for a read: little at random, ahead of the reader in sequence.
+
+The store answers within a millisecond or so, so bytes cost more than requests. A read that starts
+anywhere is answered with exactly its bytes, unless it is small, when the page around it comes
+along. A file up to WHOLE_FILE_BYTES comes at once. From the third read in sequence on, the next
+window is fetched while the caller works on what it has, and each is twice as large as the one
+before. The last windows are kept, within a limit, for readers that step back. Fixed read-ahead,
+fsspec's default, fetched ten times the bytes of a Parquet file's two columns; no read-ahead at all
+sent a request for each line of a text.
+
+Any number of threads may read: what they wait for is decided under a lock and awaited outside of
+it.
+"""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass
+
+KIB = 1024
+MIB = 1024 * KIB
+
+WHOLE_FILE_BYTES = 1 * MIB
+SMALL_READ_BYTES = 64 * KIB
+PAGE_BYTES = 256 * KIB
+FIRST_WINDOW_BYTES = 256 * KIB
+WINDOW_BYTES_MAX = 8 * MIB
+"""Enough that the datanodes stream while the caller works; larger ones only cost memory."""
+
+KEPT_WINDOWS_MAX = 4
+KEPT_BYTES_MAX = 16 * MIB
+"""For each open file: the window being read and the one being fetched."""
+
+STREAK_FOR_READAHEAD = 2
+"""One read that begins where the last one ended may be chance: columns of a Parquet file touch."""
+
+Begin = Callable[[int, int], "Future[bytes]"]
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """A range of the file that has been asked for."""
+
+    start: int
+    end: int
+    coming: "Future[bytes]"
+
+    def part(self, start: int, end: int) -> bytes:
+        """Return what it has of a range; waits for it."""
+        data = self.coming.result()
+        if start <= self.start and end >= self.end:
+            return data
+        return data[max(start - self.start, 0) : end - self.start]
+
+
+class Readahead:
+    """The windows of one open file. `begin(start, end)` starts to fetch a range."""
+
+    def __init__(self, length_bytes: int, begin: Begin) -> None:
+        self._length_bytes = length_bytes
+        self._begin = begin
+        self._lock = threading.Lock()
+        self._windows: list[Window] = []  # last used last
+        self._expected = 0
+        self._streak = -1  # the very first read is not in sequence with anything
+        self._window_bytes = FIRST_WINDOW_BYTES
+
+    def read(self, start: int, end: int) -> bytes:
+        """Return the bytes of a range, which the file has."""
+        if start >= end:
+            return b""
+        with self._lock:
+            windows = self._cover(start, end)
+        try:
+            parts = [window.part(start, end) for window in windows]
+        except (OSError, CancelledError):
+            # It may have been asked for long ago, when the cluster was away: ask once now.
+            with self._lock:
+                self._windows = [kept for kept in self._windows if kept not in windows]
+            return self._begin(start, end).result()
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def close(self) -> None:
+        """Drop everything; what is being fetched is cancelled."""
+        with self._lock:
+            windows, self._windows = self._windows, []
+        for window in windows:
+            window.coming.cancel()
+
+    def _cover(self, start: int, end: int) -> list[Window]:
+        """Return windows that hold the range one after the other, begun where there was none."""
+        if self._length_bytes <= WHOLE_FILE_BYTES:
+            return self._windows or [self._open(0, self._length_bytes)]
+        self._notice(start, end)
+        covering = []
+        position = start
+        while position < end:
+            window = self._holding(position) or self._open(*self._extent(position, end))
+            covering.append(window)
+            position = window.end
+        self._windows = [kept for kept in self._windows if kept not in covering] + covering
+        if self._streak >= STREAK_FOR_READAHEAD:
+            self._prefetch(end)
+        self._trim()
+        return covering
+
+    def _notice(self, start: int, end: int) -> None:
+        if start == self._expected:
+            self._streak += 1
+        else:
+            self._streak = 0
+            self._window_bytes = FIRST_WINDOW_BYTES
+        self._expected = end
+
+    def _extent(self, position: int, end: int) -> tuple[int, int]:
+        """What to fetch for bytes from `position` to `end` that no window holds at `position`."""
+        stop = min([end, *(kept.start for kept in self._windows if kept.start > position)])
+        if end - position >= SMALL_READ_BYTES:
+            return position, stop
+        page = position - position % PAGE_BYTES
+        stop = max(stop, min(page + PAGE_BYTES, self._length_bytes))
+        return (page if self._holding(page) is None else position), stop
+
+    def _prefetch(self, position: int) -> None:
+        """Fetch the next window when less than half a window lies ahead of the reader."""
+        ahead = position
+        while window := self._holding(ahead):
+            ahead = window.end
+        if ahead < self._length_bytes and ahead - position <= self._window_bytes // 2:
+            self._open(ahead, min(ahead + self._window_bytes, self._length_bytes))
+            self._window_bytes = min(2 * self._window_bytes, WINDOW_BYTES_MAX)
+
+    def _holding(self, position: int) -> Window | None:
+        for window in self._windows:
+            if window.start <= position < window.end:
+                return window
+        return None
+
+    def _open(self, start: int, end: int) -> Window:
+        window = Window(start, end, self._begin(start, end))
+        self._windows.append(window)
+        return window
+
+    def _trim(self) -> None:
+        """Keep the windows that were used or begun last, within the limits."""
+        kept: list[Window] = []
+        size = 0
+        for window in reversed(self._windows):
+            size += window.end - window.start
+            if len(kept) == KEPT_WINDOWS_MAX or size > KEPT_BYTES_MAX:
+                break
+            kept.append(window)
+        self._windows = kept[::-1]

@@ -1,0 +1,235 @@
+"""A file open for writing: it appears whole when it is closed, and only then.
+
+A body of a `with` that raised, and a handle that nobody closed, publish nothing. The first must be
+seen through the wrappers that fsspec, pandas and contextlib put around a handle: they close it and
+say nothing of the exception. The second must not wait for anything: whoever collects garbage may
+hold any lock.
+"""
+
+import asyncio
+import errno
+import io
+import os
+import sys
+import threading
+import warnings
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any
+
+import fsspec.asyn
+
+from dolmen.client import Writer
+from dolmen.protocol.checksums import Buffer
+from fsspec_plugin.os_errors import translating
+
+if TYPE_CHECKING:
+    from fsspec_plugin.filesystem import DolmenFileSystem
+
+GATHERED_BYTES = 1024 * 1024
+"""Small writes go to the loop together: each handing over costs some 50 µs."""
+
+WRAPPERS = frozenset({"contextlib", "fsspec.core", "pandas.io.common"})
+"""Modules whose context managers close a handle of ours when the body of their `with` ends."""
+
+FRAMES_MAX = 12
+"""From a wrapper's `__exit__` to our `close`: a text layer, a compressor and their helpers."""
+
+_abandoning: set["asyncio.Task[None]"] = set()
+
+
+class DolmenWriteFile(io.BufferedIOBase):
+    """What `open(path, "wb")` and `open(path, "xb")` return."""
+
+    closed = True
+
+    def __init__(
+        self, fs: "DolmenFileSystem", path: str, mode: str, *, autocommit: bool, **options: Any
+    ) -> None:
+        self.fs = fs
+        self.path = path
+        self.name = path
+        self.mode = mode
+        self._autocommit = autocommit
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._gathered = bytearray()
+        self._length_bytes = 0
+        self._failure: BaseException | None = None
+        self._collected = False
+        self._loop = fs.loop
+        self._writer: Writer | None = fsspec.asyn.sync(
+            fs.loop, fs._open_writer, path, exclusive=mode == "xb", **options
+        )
+        self.closed = False
+
+    # ------------------------------------------------------------ write
+
+    def write(self, data: Any, /) -> int:
+        view = memoryview(data)
+        with self._lock:
+            if self._collected:
+                return view.nbytes  # a text layer that nobody closed empties itself into us
+            self._check()
+            self._length_bytes += view.nbytes
+            if len(self._gathered) + view.nbytes <= GATHERED_BYTES:
+                self._gathered += view
+            else:
+                self._send_gathered()
+                self._send(data if isinstance(data, bytes) else view.cast("B"))
+        return view.nbytes
+
+    def _check(self) -> None:
+        if self.closed:
+            raise ValueError("I/O operation on closed file")
+        if self._pid != os.getpid():
+            message = "a file open for writing cannot be used in a forked process: open one there"
+            raise OSError(errno.EBADF, message, self.path)
+        if self._failure is not None:
+            raise self._refusal() from self._failure
+
+    def _refusal(self) -> OSError:
+        message = f"nothing was published, because writing failed before: {self._failure}"
+        return OSError(errno.EIO, message, self.path)
+
+    def _send_gathered(self) -> None:
+        if self._gathered:
+            gathered, self._gathered = self._gathered, bytearray()
+            self._send(gathered)
+
+    def _send(self, data: Buffer) -> None:
+        try:
+            fsspec.asyn.sync(self._loop, self._write, data)
+        except BaseException as error:
+            self._failure = error
+            raise
+
+    async def _write(self, data: Buffer) -> None:
+        assert self._writer is not None
+        with translating(self.path):
+            await self._writer.write(data)
+
+    def flush(self) -> None:
+        """Nothing: a file is seen by others when it is whole."""
+
+    # ------------------------------------------------------------ the end
+
+    def close(self) -> None:
+        """Publish the file, or leave that to the transaction; idempotent, also after an error."""
+        if self.closed:
+            return
+        if raised_in_with_body():
+            self.discard()
+            return
+        with self._lock:
+            try:
+                self._check()
+                self._send_gathered()
+                if self._autocommit:
+                    self._publish()
+            except BaseException:
+                self._abandon()
+                raise
+            finally:
+                self.closed = True
+
+    def commit(self) -> None:
+        """Publish a file whose transaction ends well."""
+        self.close()
+        if self._writer is None:
+            raise self._refusal() from self._failure
+        self._publish()
+
+    def _publish(self) -> None:
+        fsspec.asyn.sync(self._loop, self.fs._publish, self.path, self._writer)
+        self._writer = None
+
+    def discard(self) -> None:
+        """Publish nothing."""
+        self.closed = True
+        self._abandon()
+
+    def _abandon(self) -> None:
+        writer, self._writer = self._writer, None
+        self._gathered = bytearray()
+        if writer is not None and self._pid == os.getpid():
+            fsspec.asyn.sync(self._loop, writer.abandon)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.discard()
+
+    def _dealloc_warn(self, source: object) -> None:
+        """Called by a text layer that is garbage, before it flushes and closes us."""
+        self._drop(source)
+
+    def __del__(self) -> None:
+        if not self.closed:
+            self._drop(self)
+
+    def _drop(self, source: object) -> None:
+        """Publish nothing, and wait for nothing."""
+        self.closed = self._collected = True
+        writer, self._writer = self._writer, None
+        if writer is None or self._pid != os.getpid() or sys.is_finalizing():
+            return
+        if self._loop is not None and self._loop.is_running():
+            self._loop.call_soon_threadsafe(_begin_to_abandon, writer)
+        message = f"{self.path} was never closed, and so not published"
+        warnings.warn(message, ResourceWarning, stacklevel=3, source=source)
+
+    # ------------------------------------------------------------ the rest of a file
+
+    def tell(self) -> int:
+        return self._length_bytes
+
+    def readable(self) -> bool:
+        return False
+
+    def seekable(self) -> bool:
+        return False
+
+    def writable(self) -> bool:
+        return True
+
+    @property
+    def full_name(self) -> str:
+        return self.fs.unstrip_protocol(self.path)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError(f"{self.path} is open for writing: such a file cannot be pickled")
+
+    def __repr__(self) -> str:
+        return f"<DolmenWriteFile {self.full_name} {'closed' if self.closed else self.mode}>"
+
+
+def raised_in_with_body() -> bool:
+    """Whether a wrapper's `__exit__`, told of an exception, is what closes a handle now."""
+    frame: FrameType | None = sys._getframe(2)
+    for _ in range(FRAMES_MAX):
+        if frame is None:
+            return False
+        if frame.f_code.co_name == "__exit__" and frame.f_globals.get("__name__") in WRAPPERS:
+            return _was_told_of_an_exception(frame)
+        frame = frame.f_back
+    return False
+
+
+def _was_told_of_an_exception(frame: FrameType) -> bool:
+    for value in frame.f_locals.values():
+        values = value if isinstance(value, tuple) else (value,)
+        if any(isinstance(one, BaseException) for one in values):
+            return True
+    return False
+
+
+def _begin_to_abandon(writer: Writer) -> None:
+    task = asyncio.ensure_future(writer.abandon())
+    _abandoning.add(task)
+    task.add_done_callback(_abandoning.discard)
