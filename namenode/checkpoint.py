@@ -132,7 +132,9 @@ class Checkpoints:
         return await self._disk.space(dirname(self._directory))
 
     async def keep(self, kept: list[Checkpoint]) -> None:
-        """Remove all others, and those that never came to count."""
+        """Make these last, and remove all others, and those that never came to count."""
+        for checkpoint in kept:  # a manifest may be seen that a killed process had not synced
+            await self._disk.sync_directory(checkpoint.path)
         paths = {checkpoint.path for checkpoint in kept}
         for name in await self._names():
             if join(self._directory, name) not in paths:

@@ -268,6 +268,7 @@ class LmdbKeyValue:
     def sync(self) -> None:
         with _translated(self.path):
             self._environment.sync(True)
+        _sync_paths(self.path, os.path.dirname(self.path))
 
     def used_fraction(self) -> float:
         fraction: float = self.used_bytes() / self._environment.info()["map_size"]
@@ -290,8 +291,12 @@ def _seal_copy(path: str) -> None:
     with open(os.path.join(path, DIGEST_NAME), "wb") as file:
         file.write(digest)
     data_path, digest_path = os.path.join(path, DATA_NAME), os.path.join(path, DIGEST_NAME)
-    for name in (data_path, digest_path, path, os.path.dirname(path)):
-        descriptor = os.open(name, os.O_RDONLY)
+    _sync_paths(data_path, digest_path, path, os.path.dirname(path))
+
+
+def _sync_paths(*paths: str) -> None:
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.fsync(descriptor)
         finally:

@@ -256,14 +256,17 @@ def _remove_tree(path: str) -> None:
 
 
 def _make_directories(path: str) -> None:
+    """Also sync the last one that is there already: who made it may have been killed before."""
     parent = os.path.dirname(path)
-    if not os.path.isdir(parent):
+    if not os.path.lexists(path):
         _make_directories(parent)
     try:
         os.mkdir(path)
     except FileExistsError:
         if not os.path.isdir(path):
             raise NotADirectoryError(errno.ENOTDIR, "exists and is no directory", path) from None
+        with contextlib.suppress(PermissionError):  # then it is not of our making
+            _sync_directory(parent)
     else:
         _sync_directory(parent)
 

@@ -183,15 +183,15 @@ class SimDisk:
 
     async def _make_directories(self, path: str) -> None:
         parent = _parent(path)
-        if self._find(parent) is None:
+        if self._find(path) is None and path != "/":
             await self._make_directories(parent)
         await self.spend(0)
         if self._find(path) is None:
             self.storage.make_directory(path)
-            await self.spend(self.times.sync_s)
-            self.storage.sync_directory(parent)
         elif not isinstance(self._find(path), SimDirectory):
             raise NotADirectoryError(errno.ENOTDIR, "exists and is no directory", path)
+        await self.spend(self.times.sync_s)
+        self.storage.sync_directory(parent)  # also when whoever made it was killed before
 
 
 def _parent(path: str) -> str:
