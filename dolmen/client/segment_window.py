@@ -6,6 +6,29 @@ Buffers are used again, because fresh memory costs more than the copy into it.
 
 import asyncio
 
+from dolmen.protocol.checksums import CHUNK_BYTES
+
+
+class SegmentBuffer:
+    """A segment being filled. It grows as it is: a small file must not cost a whole segment."""
+
+    def __init__(self, memory: bytearray) -> None:
+        self._memory = memory
+        self.length = 0
+
+    def append(self, view: memoryview, limit: int) -> None:
+        """Copy `view` behind what is there; together they are at most `limit` long."""
+        end = self.length + len(view)
+        if end > len(self._memory):
+            grown = min(limit, max(2 * len(self._memory), -(-end // CHUNK_BYTES) * CHUNK_BYTES))
+            self._memory.extend(bytes(grown - len(self._memory)))
+        self._memory[self.length : end] = view
+        self.length = end
+
+    def contents(self) -> memoryview:
+        """Return what has been filled."""
+        return memoryview(self._memory)[: self.length]
+
 
 class SegmentWindow:
     """`slots` segments of at most `segment_bytes` each."""
@@ -31,14 +54,15 @@ class SegmentWindow:
         self.check()
         self._taken += 1
 
-    def take_buffer(self) -> bytearray:
+    def take_buffer(self) -> "SegmentBuffer":
         """Return a buffer for the slot just taken."""
-        return self._free.pop() if self._free else bytearray(self._segment_bytes)
+        return SegmentBuffer(self._free.pop() if self._free else bytearray())
 
     def give_back(self, data: memoryview) -> None:
         """A segment is let go; its buffer, if it is one of ours, will be filled again."""
-        if isinstance(data.obj, bytearray):
-            self._free.append(data.obj)
+        buffer = data.obj
+        if isinstance(buffer, bytearray) and len(buffer) == self._segment_bytes:
+            self._free.append(buffer)
         self._taken -= 1
         self._changed.set()
 

@@ -14,7 +14,7 @@ from dolmen.client.block_writer import BlockWriter, WrittenFile
 from dolmen.client.core.write_plan import WritePlan
 from dolmen.client.leases import Lease
 from dolmen.client.links import Links
-from dolmen.client.segment_window import SegmentWindow
+from dolmen.client.segment_window import SegmentBuffer, SegmentWindow
 from dolmen.protocol.checksums import Buffer, ContentHasher, chunk_checksums
 from dolmen.protocol.client_messages import (
     AbandonFile,
@@ -54,8 +54,7 @@ class Writer:
         slots = options.segments_in_flight + 1  # and the one being filled
         self._window = SegmentWindow(slots, self._plan.segment_bytes)
         self._hasher = ContentHasher()
-        self._filling: memoryview | None = None
-        self._filled_bytes = 0
+        self._filling: SegmentBuffer | None = None
         self._block: BlockWriter | None = None
         self._unfinished: list[BlockWriter] = []
         self._lease: Lease = links.leases.keep(created.inode_id)
@@ -137,23 +136,21 @@ class Writer:
 
     async def _take(self, view: memoryview) -> int:
         """Take bytes into one segment; return how many."""
+        limit = self._plan.segment_limit(self._plan.place(self.length_bytes).segment_offset)
         if self._filling is None:
             await self._window.take_slot()
             self._lease.check(self.path)
-            limit = self._plan.segment_limit(self._plan.place(self.length_bytes).segment_offset)
             if len(view) >= limit and _never_changes(view):
                 self._advance(view[:limit])
                 self._hand_over(view[:limit])
                 return limit
-            self._filling = memoryview(self._window.take_buffer())[:limit]
-            self._filled_bytes = 0
-        count = min(len(view), len(self._filling) - self._filled_bytes)
-        self._filling[self._filled_bytes : self._filled_bytes + count] = view[:count]
-        self._filled_bytes += count
-        self._advance(view[:count])
-        if self._filled_bytes == len(self._filling):
+            self._filling = self._window.take_buffer()
+        view = view[: limit - self._filling.length]
+        self._filling.append(view, limit)
+        self._advance(view)
+        if self._filling.length == limit:
             self._hand_over_filled()
-        return count
+        return len(view)
 
     def _advance(self, view: memoryview) -> None:
         self._hasher.update(view)
@@ -161,7 +158,7 @@ class Writer:
 
     def _hand_over_filled(self) -> None:
         assert self._filling is not None
-        data, self._filling = self._filling[: self._filled_bytes], None
+        data, self._filling = self._filling.contents(), None
         self._hand_over(data)
 
     def _hand_over(self, data: memoryview) -> None:
