@@ -137,23 +137,31 @@ def test_a_frame_that_is_no_call_ends_the_connection() -> None:
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-async def serve_by_hand(handler: Handler) -> tuple[asyncio.Server, str]:
-    server = await asyncio.start_server(handler, "127.0.0.1", 0)
-    return server, f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-
-
 def with_hand_made_peer(
     handler: Handler, scenario: Callable[[HttpTransport, str], Coroutine[Any, Any, None]]
 ) -> None:
+    """Run a scenario with a server that treats each connection as `handler` says."""
+    served: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        served.add(task)
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            await handler(reader, writer)
+        with contextlib.suppress(ConnectionError):
+            writer.close()
+            await writer.wait_closed()
+
     async def main() -> None:
         transport = HttpTransport()
-        server, address = await serve_by_hand(handler)
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
         try:
-            await scenario(transport, address)
+            await scenario(transport, f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
         finally:
             await transport.close()
             server.close()
-            await server.wait_closed()
+            await asyncio.wait(served, timeout=5)
 
     asyncio.run(main())
 
@@ -172,7 +180,6 @@ def test_a_server_that_is_no_datanode_is_a_lost_peer(answer: bytes, told: str) -
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(answer)
-        writer.close()
 
     async def scenario(transport: HttpTransport, address: str) -> None:
         with pytest.raises(PeerLost, match=told):
@@ -207,7 +214,6 @@ def test_a_request_lost_on_a_pooled_connection_is_repeated_if_its_body_can_be() 
         bodies.append(await read_request(reader))
         writer.write(ANSWER)
         await reader.read(1)
-        writer.close()
 
     async def scenario(transport: HttpTransport, address: str) -> None:
         for body in (body_of(b"one"), body_of(b"two", b" and three"), None):
@@ -232,11 +238,9 @@ def test_exchanges_one_after_the_other_share_a_connection() -> None:
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal connections
         connections += 1
-        with contextlib.suppress(asyncio.IncompleteReadError):
-            while True:
-                await read_request(reader)
-                writer.write(ANSWER.replace(b"Length: 0", b"Length: 4") + b"body")
-        writer.close()
+        while True:
+            await read_request(reader)
+            writer.write(ANSWER.replace(b"Length: 0", b"Length: 4") + b"body")
 
     async def scenario(transport: HttpTransport, address: str) -> None:
         for body in (None, body_of(b"some"), body_of(bytes(3_000_000)), None):
@@ -277,7 +281,6 @@ def test_ipv6_addresses_work() -> None:
 def test_a_peer_that_accepts_and_says_nothing_is_lost_in_time() -> None:
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
-        writer.close()
 
     async def scenario(transport: HttpTransport, address: str) -> None:
         with pytest.raises(PeerLost, match=f"{address} did not answer within 0.1 s"):
