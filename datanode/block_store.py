@@ -115,6 +115,23 @@ class BlockStore:
             return None
         return None if replica.state is ReplicaState.TEMPORARY else replica.report()
 
+    def check_invariants(self) -> None:
+        """Raise AssertionError if what is known of the replicas contradicts itself."""
+        occupied = {volume.storage_id: 0 for volume in self.volumes}
+        for replica in self._replicas.values():
+            occupied[replica.storage_id] += replica.occupied_bytes
+            finalized = replica.state is ReplicaState.FINALIZED
+            assert finalized == (replica.received is None), f"{replica} has chunks, or lacks them"
+            assert finalized != (replica.block_id in self._unfinished), f"{replica} is miscounted"
+            if replica.received is not None:
+                replica.received.check_invariants()
+        assert self._unfinished <= self._replicas.keys(), "an unfinished replica does not exist"
+        assert self._open.keys() <= self._unfinished, "files of no unfinished replica are open"
+        for volume in self.volumes:
+            assert volume.used_bytes == occupied[volume.storage_id], (
+                f"{volume.root} counts {volume.used_bytes} bytes of {occupied[volume.storage_id]}"
+            )
+
     # ------------------------------------------------------------ the map
 
     def add(self, replica: Replica) -> None:

@@ -111,6 +111,8 @@ class ControlLoop:
                 raise StartRefused(f"refused by namenode {self._namenode}: {error}") from error
             except StartRefused:
                 raise
+            except OSError as error:
+                raise StartRefused(f"the directory cannot be written: {error}") from error
             except DolmenError as error:
                 LOG.warning("namenode %s: %s", self._namenode, error)
             self.attempted.set()

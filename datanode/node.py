@@ -84,6 +84,13 @@ class Datanode:
         if self._runner is not None:
             self._runner.cancel()
             await asyncio.wait([self._runner])
+            if not self._runner.cancelled() and (error := self._runner.exception()):
+                LOG.info("the datanode had ended: %s", error)
+
+    def check_invariants(self) -> None:
+        """Raise AssertionError if what is known of the replicas contradicts itself."""
+        if self._serving is not None:
+            self._serving.store.check_invariants()
 
     def kill(self) -> None:
         """End as if the process had died: connections are reset, nothing is flushed."""

@@ -67,7 +67,7 @@ class ReplicaReader:
                     f" of {replica}"
                 )
             total_bytes += length
-        pieces = list(_cut(head.ranges))
+        pieces = _cut(head.ranges)
         first = await self._read(replica, pieces[:1])
         if len(pieces) == 1:
             return RangesFollow(total_bytes), body_of(first)
@@ -101,7 +101,7 @@ class ReplicaReader:
         self, replica: Replica, pieces: list[tuple[int, int]]
     ) -> AsyncGenerator[memoryview, None]:
         volume = self._store.volume_of(replica)
-        finalized = replica.state is ReplicaState.FINALIZED
+        stamp, finalized = replica.stamp, replica.state is ReplicaState.FINALIZED
         place = Place.FINALIZED if finalized else Place.BEING_WRITTEN
         path = volume.data_path(place, replica.block_id)
         async with self._places:
@@ -113,6 +113,7 @@ class ReplicaReader:
                         data = buffer[:length]
                         if await file.read_into(offset, data) < length:
                             raise self._trouble(replica, f"the file ends before {offset + length}")
+                        replica.check_stamp(stamp)  # it may have been reopened meanwhile
                         yield data
                 finally:
                     await file.close()

@@ -152,6 +152,16 @@ class ReceivedChunks:
         while self._full < len(self._lengths) and self._lengths[self._full] == CHUNK_BYTES:
             self._full += 1
 
+    def check_invariants(self) -> None:
+        """Raise AssertionError if the chunks contradict one another."""
+        lengths = list(self._lengths)
+        assert len(self._checksums) == len(lengths) * CHECKSUM_BYTES, "a checksum for each chunk"
+        assert sum(lengths) == self.stored_bytes, f"{lengths} are not {self.stored_bytes} bytes"
+        full = 0
+        while full < len(lengths) and lengths[full] == CHUNK_BYTES:
+            full += 1
+        assert full == self._full, f"{full} chunks are full, {self._full} are counted"
+
     def place(self, piece: Piece) -> Placement:
         """Decide what to do with a verified piece; InvalidRequest if it contradicts what is
         stored."""

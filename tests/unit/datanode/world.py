@@ -190,6 +190,7 @@ class World:
         listening = await self.listen()
         await scenario
         for node in self.nodes.values():
+            node.check_invariants()
             await node.stop()
         await listening.close()
         await self.client.close()

@@ -108,6 +108,7 @@ def test_segments_in_any_order_and_any_number_of_times_give_the_same_block(
         start = first * CHUNK_BYTES
         stop = length if to_the_end else max(end, start + 1)
         written += accept(received, disk, piece(whole, start, stop))
+        received.check_invariants()
         assert written == received.stored_bytes
         prefix = received.prefix_bytes
         assert bytes(disk[:prefix]) == whole[:prefix]

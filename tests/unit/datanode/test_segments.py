@@ -1,0 +1,59 @@
+"""Deadlines along a pipeline, and the handing over of pieces to a slow or failing next hop."""
+
+import asyncio
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datanode.segments import Relay, hop_deadline_s
+from dolmen.simulation import virtual_time
+
+
+@given(targets=st.integers(2, 512))
+def test_each_hop_waits_for_a_shorter_time_than_the_one_before_it(targets: int) -> None:
+    waits = [10.0] + [hop_deadline_s(10.0, position, targets) for position in range(targets)]
+    assert all(earlier > later > 0 for earlier, later in pairwise(waits))
+
+
+def test_a_buffer_is_not_filled_again_before_the_sender_is_done_with_it() -> None:
+    relay, sent = Relay(), bytearray()
+    buffers = [memoryview(bytearray(4)) for _ in range(2)]
+
+    async def send() -> None:
+        async for piece in relay.pieces():
+            await asyncio.sleep(1)  # a slow peer
+            sent.extend(piece)
+
+    async def scenario() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(send())
+            for number in range(5):
+                buffer = buffers[number % 2]
+                buffer[:] = bytes([number] * 4)
+                await relay.hand_over(buffer)
+            await relay.end()
+
+    virtual_time.run(scenario())
+    assert sent == b"".join(bytes([number] * 4) for number in range(5))
+
+
+@pytest.mark.parametrize("taken", [0, 1])
+def test_a_sender_that_gave_up_holds_nobody_up(taken: int) -> None:
+    relay = Relay()
+
+    async def send() -> None:
+        pieces = relay.pieces()
+        for _ in range(taken):
+            await anext(pieces)
+        relay.abandon()
+
+    async def scenario() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(send())
+            for _ in range(5):
+                await relay.hand_over(memoryview(b"data"))
+            await relay.end()
+
+    virtual_time.run(scenario())
