@@ -19,8 +19,6 @@ from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from namenode.node import Namenode, NamenodeOptions
-
 from datanode.node import Datanode
 from datanode.options import DatanodeOptions
 from dolmen.cli.free_ports import free_ports
@@ -29,6 +27,7 @@ from dolmen.protocol.client_messages import ClusterReport
 from dolmen.protocol.errors import TryAgain, Unreachable
 from dolmen.runtime.real_machine import real_machine
 from dolmen.runtime.settings import BY_NAME, Settings, SettingsError
+from namenode.node import Namenode, NamenodeOptions
 
 if TYPE_CHECKING:
     from fsspec_plugin import DolmenFileSystem

@@ -53,7 +53,10 @@ def bring_up(directory: Path, wanted: Wanted, deadline: float, tell: Tell) -> Cl
         _change(cluster, wanted)
         (directory / "logs").mkdir(exist_ok=True)
         write_cluster(directory, cluster)
-        _start_namenode(directory, cluster, tell)
+        absent = sum(not member.running for _, _, member in cluster.members)
+        if absent:
+            tell(f"starting {absent} of {len(cluster.members)} processes in {directory}")
+        _start_namenode(directory, cluster)
         _await_secret(directory, cluster, deadline)
         for index, member in enumerate(cluster.datanodes):
             _start_datanode(directory, cluster, index, member)
@@ -114,7 +117,7 @@ def _change(cluster: Cluster, wanted: Wanted) -> None:
         cluster.datanodes.append(Member(port))
 
 
-def _start_namenode(directory: Path, cluster: Cluster, tell: Tell) -> None:
+def _start_namenode(directory: Path, cluster: Cluster) -> None:
     member = cluster.namenode
     if member.running:
         return
@@ -122,7 +125,6 @@ def _start_namenode(directory: Path, cluster: Cluster, tell: Tell) -> None:
         raise StartRefused(
             f"port {member.port} is in use by another program: stop it, or choose another --port"
         )
-    tell(f"starting a namenode and {len(cluster.datanodes)} datanodes in {directory}")
     words = ["namenode", "--dir", str(directory / "namenode"), "--port", str(member.port)]
     member.process = start_process(
         [*words, "--host", HOST, *_flags(cluster)], log_of(directory, "namenode", 0)

@@ -14,9 +14,9 @@ from dolmen.cli.said import Said, client_options, settings_flags
 from dolmen.cli.session import Failures, Session, in_parallel, run
 from dolmen.cli.sources import Found, files_below, find_sources
 from dolmen.cli.store import FileShape, destination_in, store
-from dolmen.cli.streams import cluster_pieces
 from dolmen.cli.transfer_options import transfer_options
 from dolmen.client import Client
+from dolmen.client.transfer import read_in_order
 from dolmen.protocol.client_messages import EntryKind
 from dolmen.protocol.errors import RequestRefused
 
@@ -87,9 +87,9 @@ async def _copy(session: Session, options: CopyOptions, shape: FileShape) -> Non
 
 def _check_apart(found: Found, root: str) -> None:
     if root == found.info.path:
-        raise RequestRefused("the copy would be the file itself", root)
+        raise RequestRefused("is the file itself: a copy needs another path", root)
     if found.source.is_directory and f"{root}/".startswith(f"{found.info.path.rstrip('/')}/"):
-        raise RequestRefused(f"cannot be copied into itself, to {root}", found.info.path)
+        raise RequestRefused(f"cannot be copied into itself, as {root}", found.info.path)
 
 
 async def _plan(found: Found, client: Client, root: str) -> list[Copy]:
@@ -107,7 +107,7 @@ async def _plan(found: Found, client: Client, root: str) -> list[Copy]:
 async def _copy_file(item: Copy, client: Client, shape: FileShape, shown: Meter) -> None:
     reader = await item.client.open_reader(item.path)
     try:
-        async with aclosing(cluster_pieces(reader)) as pieces:
+        async with aclosing(read_in_order(reader, 0, reader.length_bytes)) as pieces:
             await store(client, item.target, pieces, shape, shown)
     finally:
         await reader.close()

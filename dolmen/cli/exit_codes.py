@@ -57,7 +57,7 @@ def describe(error: Exception) -> str:
     """One line: what is concerned, what is wrong with it."""
     if isinstance(error, DolmenError):
         text = error.message
-        if error.path and error.path not in text:
+        if error.path and error.path not in (word.strip("'\":;,.") for word in text.split()):
             text = f"{error.path}: {text}"
     elif isinstance(error, OSError) and error.filename is not None:
         text = f"{os.fspath(error.filename)}: {error.strerror}"

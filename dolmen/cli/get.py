@@ -24,7 +24,6 @@ from dolmen.cli.said import client_options
 from dolmen.cli.session import Failures, Session, in_parallel, run
 from dolmen.cli.sources import Found, files_below, find_sources
 from dolmen.cli.streams import (
-    check_hash,
     fetch,
     fetch_to_standard_output,
     hash_of,
@@ -32,7 +31,8 @@ from dolmen.cli.streams import (
 )
 from dolmen.cli.transfer_options import transfer_options
 from dolmen.client import Client
-from dolmen.protocol.client_messages import EntryKind
+from dolmen.protocol.client_messages import EntryKind, FileInfo
+from dolmen.protocol.errors import ChecksumMismatch
 
 #: Of the name of the target, so that the temporary name is within the limit of 255 bytes.
 NAME_BYTES_KEPT = 200
@@ -119,6 +119,16 @@ async def _plan(found: Found, root: str) -> list[Download]:
     return downloads
 
 
+def _check(info: FileInfo, local_hash: bytes) -> None:
+    """Compare what is on this machine's disk with what the file is, where that is recorded."""
+    if info.content_hash and info.content_hash != local_hash:
+        raise ChecksumMismatch(
+            f"what was written here has checksum {local_hash.hex()}, the file has"
+            f" {info.content_hash.hex()}: it was removed, try again",
+            info.path,
+        )
+
+
 def _make_directory(path: Path) -> None:
     path.mkdir(parents=True, exist_ok=True)
 
@@ -144,7 +154,7 @@ async def _get_file(download: Download, force: bool, shown: Meter) -> None:
     try:
         with FileIO(temporary, "x+") as stream:
             info = await fetch(download.client, download.path, stream, shown)
-            check_hash(info, await in_own_thread(lambda: hash_of(stream)))
+            _check(info, await in_own_thread(lambda: hash_of(stream)))
             await in_own_thread(lambda: os.fsync(stream))
         _publish(temporary, target, force)
     finally:

@@ -45,10 +45,8 @@ class Session:
             try:
                 await client.connect()
             except NamenodeUnreachable as error:
-                raise NamenodeUnreachable(
-                    f"{error.message}; is the namenode running? Start one with dolmen up, or name"
-                    " another with --at HOST:PORT or DOLMEN_URL"
-                ) from error
+                message = f"{error.message.rstrip('.')}. `dolmen up` starts one on this machine"
+                raise NamenodeUnreachable(message) from error
         return self._clients[address]
 
     async def close(self) -> None:

@@ -1,19 +1,17 @@
 """Making a file of the cluster from a stream of bytes, and comparing it with them."""
 
 import os
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
-
-import xxhash
 
 from dolmen.cli.cluster_path import ClusterPath
 from dolmen.cli.copy_plan import Destination
 from dolmen.cli.progress import Meter
 from dolmen.cli.said import Said
-from dolmen.cli.streams import check_hash, hashed
 from dolmen.client import Client
-from dolmen.protocol.checksums import Buffer
+from dolmen.client.transfer import UploadOptions, upload_stream
+from dolmen.protocol.checksums import Buffer, ContentHasher
 from dolmen.protocol.client_messages import EntryKind, FileInfo
 from dolmen.protocol.errors import ChecksumMismatch, DolmenError, NoSuchPath, PathExists
 from dolmen.runtime.settings import BY_NAME, named_settings
@@ -39,32 +37,37 @@ class FileShape:
 
 
 async def store(
-    client: Client,
-    path: str,
-    pieces: AsyncIterator[Buffer],
-    shape: FileShape,
-    shown: Meter,
+    client: Client, path: str, pieces: AsyncIterator[Buffer], shape: FileShape, shown: Meter
 ) -> FileInfo:
     """Write `pieces` as the file at `path`; whatever fails before the end publishes nothing."""
-    digest = xxhash.xxh3_128()
+    hasher = ContentHasher()
+    options = UploadOptions(
+        replication=shape.replication,
+        block_size_bytes=shape.block_size_bytes,
+        exclusive=not shape.replace,
+    )
     try:
-        writer = await client.open_writer(
-            path,
-            replication=shape.replication,
-            block_size_bytes=shape.block_size_bytes,
-            exclusive=not shape.replace,
-        )
-        async with writer:
-            async for piece in hashed(pieces, digest, shown):
-                await writer.write(piece)
+        async with aclosing(_hashed(pieces, hasher)) as source:
+            info = await upload_stream(client, source, path, options, shown.advance)
     except PathExists as error:
         raise PathExists(f"{error.message}; -f replaces a file", path) from None
-    try:
-        check_hash(writer.info, digest.digest())
-    except ChecksumMismatch:
-        await _remove(client, writer.info)
-        raise
-    return writer.info
+    if info.content_hash != hasher.digest():
+        await _remove(client, info)
+        raise ChecksumMismatch(
+            f"the bytes here have checksum {hasher.digest().hex()}, the file had"
+            f" {info.content_hash.hex()}: it was deleted, try again",
+            path,
+        )
+    return info
+
+
+async def _hashed(
+    pieces: AsyncIterator[Buffer], hasher: ContentHasher
+) -> AsyncGenerator[Buffer, None]:
+    """The same pieces, each after it went into the hasher."""
+    async for piece in pieces:
+        hasher.update(piece)
+        yield piece
 
 
 async def destination_in(client: Client, target: ClusterPath, *, several: bool) -> Destination:

@@ -11,28 +11,23 @@ import os
 import stat
 import sys
 import threading
-from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
 from functools import partial
 from io import FileIO
 from typing import TypeVar
 
-import xxhash
-
 from dolmen.cli.progress import Meter, NoMeter
-from dolmen.client import Client, Reader
-from dolmen.protocol.checksums import Buffer
+from dolmen.client import Client
+from dolmen.client.transfer import download_stream
+from dolmen.protocol.checksums import Buffer, ContentHasher
 from dolmen.protocol.client_messages import FileInfo
-from dolmen.protocol.errors import ChecksumMismatch, DataDamaged, RequestRefused
+from dolmen.protocol.errors import RequestRefused
 
 Result = TypeVar("Result")
 
 #: Large enough that a thread and a call for each cost nothing beside it.
 PIECE_BYTES = 4 * 1024 * 1024
-
-#: Pieces of one file that are read at once: two or more blocks, and at most 16 MiB of memory.
-PIECES_AHEAD = 4
 
 STANDARD_INPUT = 0
 STANDARD_OUTPUT = 1
@@ -80,44 +75,13 @@ async def local_pieces(stream: FileIO) -> AsyncGenerator[bytes, None]:
         raise RequestRefused(f"{stream.name}: changed while it was read; try again")
 
 
-async def cluster_pieces(reader: Reader) -> AsyncGenerator[bytearray, None]:
-    """A file of the cluster in order; DataDamaged if it ends before its length."""
-    offsets = deque(range(0, reader.length_bytes, PIECE_BYTES))
-    tasks: deque[asyncio.Task[bytearray]] = deque()
-    given_bytes = 0
-    try:
-        while offsets or tasks:
-            while offsets and len(tasks) < PIECES_AHEAD:
-                read = reader.read_at(offsets.popleft(), PIECE_BYTES)
-                tasks.append(asyncio.create_task(read))
-            piece = await tasks[0]
-            tasks.popleft()
-            given_bytes += len(piece)
-            yield piece
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    if given_bytes != reader.length_bytes:
-        raise DataDamaged(
-            f"{given_bytes} bytes were read of {reader.length_bytes}", reader.info.path
-        )
-
-
 async def fetch(client: Client, path: str, stream: FileIO, meter: Meter) -> FileInfo:
     """Write a file of the cluster to `stream`; ChecksumMismatch if it is not what was put."""
-    digest = xxhash.xxh3_128()
-    reader = await client.open_reader(path)
-    try:
-        async with aclosing(cluster_pieces(reader)) as pieces:
-            async for piece in pieces:
-                await in_own_thread(partial(write_all, stream, piece))
-                digest.update(piece)
-                meter.advance(len(piece))
-    finally:
-        await reader.close()
-    check_hash(reader.info, digest.digest())
-    return reader.info
+
+    async def write(data: memoryview) -> None:
+        await in_own_thread(partial(write_all, stream, data))
+
+    return await download_stream(client, path, write, meter.advance)
 
 
 async def fetch_to_standard_output(client: Client, path: str) -> None:
@@ -126,32 +90,13 @@ async def fetch_to_standard_output(client: Client, path: str) -> None:
         await fetch(client, path, stream, NoMeter())
 
 
-async def hashed(
-    pieces: AsyncIterator[Buffer], digest: "xxhash.xxh3_128", meter: Meter
-) -> AsyncGenerator[Buffer, None]:
-    """The same pieces, after they went into `digest`."""
-    async for piece in pieces:
-        digest.update(piece)
-        yield piece
-        meter.advance(len(piece))
-
-
-def check_hash(info: FileInfo, local_hash: bytes) -> None:
-    """Compare what is here with what the writer of the file recorded, where it did."""
-    if info.content_hash and info.content_hash != local_hash:
-        raise ChecksumMismatch(
-            f"the bytes here have checksum {local_hash.hex()}, the file has"
-            f" {info.content_hash.hex()}: try again",
-            info.path,
-        )
-
-
 def hash_of(stream: FileIO) -> bytes:
-    digest = xxhash.xxh3_128()
+    """The checksum of all that is in the file, as the namenode records it."""
+    hasher = ContentHasher()
     stream.seek(0)
     while piece := stream.read(PIECE_BYTES):
-        digest.update(piece)
-    return digest.digest()
+        hasher.update(piece)
+    return hasher.digest()
 
 
 def write_all(stream: FileIO, data: Buffer) -> None:
