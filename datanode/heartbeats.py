@@ -76,6 +76,10 @@ class Profile:
     rack: str
 
 
+class _RegistrationRefused(Exception):
+    """Both know the secret, and still the namenode does not take us in."""
+
+
 class ControlLoop:
     """Keeps the connection to the namenode.
 
@@ -98,6 +102,8 @@ class ControlLoop:
         self._profile = profile
         self._join = join
         self._epoch = 0
+        self._refused_since_s: float | None = None
+        self._forgive_s = options.settings.stale_after_ms / 1000 + RETRY_LAST_S
         self._pause_s = RETRY_FIRST_S
         self.attempted = asyncio.Event()
         """Set when the first attempt to register has ended, well or not."""
@@ -107,6 +113,8 @@ class ControlLoop:
         while True:
             try:
                 await self._converse()
+            except _RegistrationRefused as refused:
+                self._wait_or_give_up(refused)
             except (AccessDenied, WrongCluster, UnsupportedVersion) as error:
                 raise StartRefused(f"refused by namenode {self._namenode}: {error}") from error
             except StartRefused:
@@ -118,6 +126,15 @@ class ControlLoop:
             self.attempted.set()
             await asyncio.sleep(self._pause_s * (0.5 + self._machine.random.random()))
             self._pause_s = min(self._pause_s * 2, RETRY_LAST_S)
+
+    def _wait_or_give_up(self, refused: "_RegistrationRefused") -> None:
+        """A process that died a moment ago may still count as connected; a second one stays so."""
+        now_s = asyncio.get_running_loop().time()
+        if self._refused_since_s is None:
+            self._refused_since_s = now_s
+        if now_s - self._refused_since_s > self._forgive_s:
+            raise StartRefused(f"refused by namenode {self._namenode}: {refused}") from refused
+        LOG.warning("namenode %s: %s", self._namenode, refused)
 
     async def _converse(self) -> None:
         connection = await self._machine.transport.connect(self._namenode, self._connect_timeout_s)
@@ -170,7 +187,11 @@ class ControlLoop:
             software_version=__version__,
             storages=await serving.storages(),
         )
-        registered = await self._call(connection, DatanodeCall(request), Registered)
+        try:
+            registered = await self._call(connection, DatanodeCall(request), Registered)
+        except AccessDenied as error:
+            raise _RegistrationRefused(error.message) from error
+        self._refused_since_s = None
         self._check_epoch(registered.epoch)
         await member.adopt(registered.epoch)
         self._epoch = registered.epoch

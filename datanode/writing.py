@@ -169,9 +169,8 @@ class ReplicaWriter:
                 replica.state is ReplicaState.BEING_WRITTEN
             ):
                 return  # a repeated request
-            replica.check_stamp(old)
-            if new <= old:
-                raise StaleGeneration(f"{replica} cannot take the stamp {new}")
+            if not old <= replica.stamp < new:  # one in between was issued, and its answer lost
+                raise StaleGeneration(f"{replica} cannot go from stamp {old} to {new}")
             if not 0 <= length_bytes <= replica.length_bytes:
                 raise NoSuchReplica(
                     f"{replica} holds {replica.length_bytes} bytes, not the {length_bytes} wanted"

@@ -238,6 +238,26 @@ def test_a_wrong_secret_ends_the_start_with_one_line() -> None:
     world.run(scenario())
 
 
+def test_a_datanode_that_counts_as_connected_already_waits_before_it_gives_up() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        world.namenode.taken_in = False
+        await world.start("a")
+        assert world.namenode.registrations == []
+        await settle()
+        world.namenode.taken_in = True
+        await settle()
+        assert len(world.namenode.registrations) == 1
+        world.namenode.taken_in = False
+        second = world.make("b")
+        await second.start()
+        with pytest.raises(StartRefused, match="connected already"):
+            await second.wait()
+
+    world.run(scenario())
+
+
 def test_a_datanode_of_another_cluster_is_refused() -> None:
     world = World()
 

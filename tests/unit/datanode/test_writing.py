@@ -197,6 +197,23 @@ def test_survivors_go_on_under_a_new_stamp_and_a_new_member_copies_the_prefix() 
     world.run(scenario())
 
 
+def test_a_stamp_whose_answer_was_lost_is_skipped_by_the_next_one() -> None:
+    world = World()
+    data = content(2 * CHUNK_BYTES)
+
+    async def scenario() -> None:
+        (a, *_) = await three(world)
+        await world.write(data, a)
+        await world.restamp(CHUNK_BYTES, 1, 2, a)
+        await world.restamp(CHUNK_BYTES, 1, 3, a)
+        for old, new in ((1, 2), (4, 5), (3, 3)):
+            with pytest.raises(StaleGeneration, match="stamp 3"):
+                await world.restamp(10, old, new, a)
+        await world.finalize(data[:CHUNK_BYTES], a, stamp=3)
+
+    world.run(scenario())
+
+
 def test_a_finalized_replica_is_reopened_by_a_new_stamp() -> None:
     world = World()
     data = content(3 * CHUNK_BYTES)

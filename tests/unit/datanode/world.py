@@ -47,7 +47,7 @@ from dolmen.protocol.datanode_messages import (
     ReportChanges,
     ReportTaken,
 )
-from dolmen.protocol.errors import DolmenError, InvalidRequest
+from dolmen.protocol.errors import AccessDenied, DolmenError, InvalidRequest
 from dolmen.protocol.tokens import NONCE_BYTES, Access, BlockToken, ClusterKeys, Target
 from dolmen.runtime.machine import Machine
 from dolmen.runtime.settings import Settings
@@ -80,6 +80,8 @@ class ScriptedNamenode:
         self.changes: list[ReplicaChange] = []
         self.failures: list[str] = []
         self.orders: dict[str, asyncio.Queue[AnyCommand]] = {}
+        self.taken_in = True
+        """Whether it lets datanodes register."""
         self.reports_to_lose = 0
         """So many of the next change reports are lost: the connection breaks."""
 
@@ -139,6 +141,8 @@ class ScriptedSession:
         namenode = self._namenode
         if isinstance(request, RegisterDatanode):
             namenode.keys.check_membership("datanode", self._peer_nonce, self._nonce, request.proof)
+            if not namenode.taken_in:
+                raise AccessDenied("connected already")
             self._datanode_id = request.datanode_id
             namenode.registrations.append(request)
             return Registered(namenode.epoch, 1000)
