@@ -10,6 +10,7 @@ its manifest, and may be a little later.
 """
 
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from posixpath import dirname, join
 
@@ -38,6 +39,10 @@ LOG_BYTES = 64 * 1024 * 1024
 
 RETRY_EDITS = 10_000
 """After a checkpoint that failed: its cause (mostly a full disk) is there for a while."""
+
+
+class TablesLost(Exception):
+    """Some of what was committed to the tables is not on the disk (rule 4)."""
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -95,6 +100,7 @@ class Checkpoints:
 
     async def write(self, tables: KeyValue) -> Checkpoint:
         """Copy `tables` as they are now, and make sure of the copy."""
+        await self._write_back(tables)
         with tables.snapshot() as view:
             begun = read_position(view)
         path = join(self._directory, f"{begun.txid:020d}")
@@ -110,6 +116,13 @@ class Checkpoints:
             await self._remove(path)
             raise
         return Checkpoint(path, manifest)
+
+    async def _write_back(self, tables: KeyValue) -> None:
+        """Sync the tables: pages that the kernel failed to write would be read back as old ones."""
+        try:
+            await self._machine.background(tables.sync)
+        except OSError as error:
+            raise TablesLost(f"the tables could not be written: {error}") from error
 
     async def restore(self, checkpoint: Checkpoint, target: str) -> None:
         """Copy the tables of `checkpoint` to `target`, where nothing is. DataDamaged."""
@@ -184,22 +197,34 @@ class Checkpointer:
     """Writes a checkpoint when one is due, and trims the log behind it."""
 
     def __init__(
-        self, checkpoints: Checkpoints, tables: KeyValue, edit_log: EditLog, every_edits: int
+        self,
+        checkpoints: Checkpoints,
+        tables: KeyValue,
+        edit_log: EditLog,
+        every_edits: int,
+        mark_damaged: Callable[[str], Awaitable[None]],
     ) -> None:
         self._checkpoints = checkpoints
         self._tables = tables
         self._log = edit_log
         self._every_edits = every_edits
+        self._mark_damaged = mark_damaged
         self._last_txid: int | None = None
         self._last_bytes = 0
         self._not_before_txid = 0
 
     async def run_if_due(self) -> bool:
-        """Write a checkpoint if one is due; a failure is logged, and costs only disk and time."""
+        """Write a checkpoint if one is due; a failure is logged, and costs only disk and time.
+
+        TablesLost: the process must end, and the next start builds the tables anew.
+        """
         if not await self._is_due():
             return False
         try:
             await self.run()
+        except TablesLost as error:
+            await self._mark_damaged(str(error))
+            raise
         except (OSError, DolmenError) as error:
             log.error("checkpoint failed, edits are kept in the log: %s", error)
             self._not_before_txid = self._log.position.txid + RETRY_EDITS

@@ -143,12 +143,13 @@ class Journal:
         except DataDamaged as error:
             if _means_tables(error):
                 self._store.report_damage(error.message)
-                await self._store.mark_damaged()
             raise
         finally:
             self._closing = True
             for request in (*self._queue, *self._waiting.take_all()):
                 request.future.cancel()
+            if self._store.damage is not None:
+                await self._store.mark_damaged(self._store.damage)
 
     def close(self) -> None:
         """Take no more requests; `run` returns when those that are queued are done."""

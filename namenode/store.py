@@ -70,15 +70,16 @@ class Store:
 
     def checkpointer(self, every_edits: int) -> Checkpointer:
         """Return what writes this store's checkpoints."""
-        return Checkpointer(self.checkpoints, self.tables, self.log, every_edits)
+        return Checkpointer(self.checkpoints, self.tables, self.log, every_edits, self.mark_damaged)
 
     def report_damage(self, reason: str) -> None:
         """A record of the tables is not whole: the journal ends, the next start rebuilds."""
         self.damage = self.damage or reason
 
-    async def mark_damaged(self) -> None:
+    async def mark_damaged(self, reason: str) -> None:
         """Make the next start rebuild the tables."""
-        await self._place.mark_rebuild(self.identity, self.damage or "the tables are damaged")
+        self.report_damage(reason)
+        await self._place.mark_rebuild(self.identity, reason)
 
     async def close_clean(self) -> None:
         """Make everything last and close, so that the next start trusts the tables."""
@@ -87,7 +88,7 @@ class Store:
                 await self._sync_tables()
                 await self._place.mark_stopped()
             else:
-                await self.mark_damaged()
+                await self.mark_damaged(self.damage)
             await self.log.close()
         finally:
             self._held.close()
@@ -96,8 +97,7 @@ class Store:
         try:
             self.tables.sync()
         except OSError as error:  # what was committed is gone from memory, and not on the disk
-            self.report_damage(f"the tables could not be written: {error}")
-            await self.mark_damaged()
+            await self.mark_damaged(f"the tables could not be written: {error}")
             raise
 
     def kill(self) -> None:

@@ -108,7 +108,10 @@ class KeyValue(Protocol):
         """
 
     def sync(self) -> None:
-        """Make what is committed last (before a clean mark is set)."""
+        """Make what is committed last (before a clean mark is set). May run in another thread.
+
+        OSError: some of what was committed may be lost, and the environment is not to be trusted.
+        """
 
     def used_fraction(self) -> float:
         """Return how full the environment's size limit is, 0.0 to 1.0."""

@@ -266,9 +266,8 @@ class LmdbKeyValue:
             cursor.putmulti(records, append=True)
 
     def sync(self) -> None:
-        with _translated(self.path):
-            self._environment.sync(True)
-        _sync_paths(self.path, os.path.dirname(self.path))
+        """Sync file and names, past LMDB: so it may run in a thread and be closed meanwhile."""
+        _sync_paths(os.path.join(self.path, DATA_NAME), self.path, os.path.dirname(self.path))
 
     def used_fraction(self) -> float:
         fraction: float = self.used_bytes() / self._environment.info()["map_size"]

@@ -8,6 +8,8 @@ A write transaction keeps its changes beside the committed tables until it commi
 the tables that it changes if somebody looks at them, so that a snapshot stays what it was.
 """
 
+import errno
+import os
 from bisect import bisect_left, insort
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -68,6 +70,8 @@ class SimKeyValueStore:
 
     def __init__(self) -> None:
         self._environments: dict[str, _Environment] = {}
+        self.syncs_to_fail = 0
+        """So many of the next syncs fail."""
 
     def open(self, path: str, tables: tuple[str, ...], *, read_only: bool = False) -> "SimKeyValue":
         environment = self._environments.get(path)
@@ -255,6 +259,9 @@ class SimKeyValue:
 
     def sync(self) -> None:
         self._check_open()
+        if self._store.syncs_to_fail:
+            self._store.syncs_to_fail -= 1
+            raise OSError(errno.EIO, os.strerror(errno.EIO), self.path)
         self._environment.synced = True
 
     def used_fraction(self) -> float:

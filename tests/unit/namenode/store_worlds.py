@@ -1,12 +1,13 @@
 """Machines to keep a store on, and what tests of it do again and again."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from random import Random
 from typing import Any, TypeVar, cast
 
 from dolmen.protocol.client_messages import EntryKind, FileInfo
 from dolmen.protocol.control_messages import Reply
+from dolmen.protocol.errors import PathExists
 from dolmen.protocol.identifiers import ROOT_INODE_ID
 from dolmen.runtime.lmdb_key_value import LmdbStore
 from dolmen.runtime.machine import Machine
@@ -15,13 +16,14 @@ from dolmen.runtime.transport import Transport
 from dolmen.simulation.sim_disk import SimDisk
 from dolmen.simulation.sim_key_value import SimKeyValueStore
 from dolmen.simulation.sim_storage import SimStorage
+from dolmen.simulation.virtual_time import run
 from namenode.core.apply import apply_group
 from namenode.core.edits import DirectoryMade
 from namenode.core.lookup import load_meta
 from namenode.core.outcome import Effect, Outcome
 from namenode.core.tables import ENTRIES, View, split_entry_key
 from namenode.journal import Journal
-from namenode.store import Store
+from namenode.store import Store, StoreOptions, open_store
 
 T = TypeVar("T")
 NO_TRANSPORT = cast(Transport, None)
@@ -132,3 +134,31 @@ async def make_directories(store: Store, *names: str) -> None:
     async with Writing(store) as journal:
         for name in names:
             await journal.submit(make_directory(name))
+
+
+async def open_on(host: SimHost, secret_file: str | None = None) -> Store:
+    return await open_store(host.machine(), StoreOptions(host.directory, secret_file))
+
+
+Check = Callable[[SimHost, Store], Coroutine[Any, Any, None]]
+
+
+def with_store(check: Check) -> None:
+    async def whole() -> None:
+        host = SimHost()
+        store = await open_on(host)
+        await check(host, store)
+        store.kill()
+
+    run(whole())
+
+
+def make_new(name: str) -> Callable[[View, int], Outcome]:
+    """Decide to make a directory, unless it is there."""
+
+    def decide(view: View, now_ms: int) -> Outcome:
+        if name in names_in(view):
+            raise PathExists(f"{name} exists", f"/{name}")
+        return make_directory(name)(view, now_ms)
+
+    return decide

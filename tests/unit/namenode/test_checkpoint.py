@@ -4,9 +4,9 @@ import pytest
 
 from dolmen.protocol.errors import NoSpace, StartRefused
 from dolmen.simulation.virtual_time import run
+from namenode.checkpoint import TablesLost
 from namenode.store import Store
-from tests.unit.namenode.store_worlds import SimHost, make_directories, stored_names
-from tests.unit.namenode.test_store import open_on
+from tests.unit.namenode.store_worlds import SimHost, make_directories, open_on, stored_names
 
 
 async def with_checkpoints(host: SimHost, count: int) -> Store:
@@ -120,5 +120,20 @@ def test_a_checkpoint_never_fills_the_disk() -> None:
         with pytest.raises(NoSpace, match="free space"):
             await store.checkpointer(every_edits=1).run()
         store.kill()
+
+    run(check())
+
+
+def test_tables_that_cannot_be_written_back_end_the_namenode_and_are_rebuilt() -> None:
+    async def check() -> None:
+        host = SimHost()
+        store = await open_on(host)
+        await make_directories(store, "a")
+        host.tables.syncs_to_fail = 1
+        with pytest.raises(TablesLost):
+            await store.checkpointer(every_edits=1).run_if_due()
+        store.kill()
+        assert "rebuild" in host.storage.directory(host.directory).entries
+        assert stored_names(await open_on(host)) == ["a"]
 
     run(check())

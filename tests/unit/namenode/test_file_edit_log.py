@@ -10,7 +10,7 @@ from dolmen.protocol.errors import DataDamaged, WrongCluster
 from dolmen.simulation.sim_disk import SimDisk
 from dolmen.simulation.sim_storage import SimStorage
 from dolmen.simulation.virtual_time import run
-from namenode.core.edit_batches import SEGMENT_HEADER_BYTES, encode_batch, make_batch
+from namenode.core.edit_batches import SEGMENT_HEADER_BYTES, make_batch
 from namenode.file_edit_log import FileEditLog, open_file_edit_log
 
 CLUSTER = "0123456789abcdef" * 2
@@ -158,14 +158,15 @@ def test_a_full_disk_is_final_and_leaves_what_was_there() -> None:
 
 
 def test_what_the_page_cache_shows_is_synced_before_it_is_believed() -> None:
-    """A write whose sync did not come to its end is shown by a restart, and then it must stay."""
+    """After a sync that failed, memory shows what the disk lacks: once shown it must stay."""
 
     async def check() -> None:
         storage = SimStorage()
         await filled(storage)
         log = await open_log(storage)
-        file = storage.file(FIRST)
-        storage.write(file, len(file.data), encode_batch(make_batch(log.position, 1, [b"d"])))
+        storage.syncs_to_fail = 1
+        with pytest.raises(OSError, match="Input/output error"):
+            await fill(log, b"d")
         shown = await groups_in(await open_log(storage))
         storage.crash(Random(1))
         assert shown == [b"a", b"b", b"c", b"d"]

@@ -1,8 +1,7 @@
 """Group commit: what is decided together, what waits, what fails, and when anybody is told."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
 
 import msgspec
 import pytest
@@ -15,13 +14,11 @@ from dolmen.protocol.errors import (
     PathExists,
     StaleGeneration,
     StandbyNamenode,
-    TooFewDatanodes,
 )
-from dolmen.simulation.virtual_time import run
 from namenode.core.apply import apply_group
 from namenode.core.edit_batches import PAYLOAD_LIMIT_BYTES
 from namenode.core.edits import BlockCommitted, DirectoryMade
-from namenode.core.outcome import BlocksDropped, Effect, LeaseEnded, Outcome, Waits
+from namenode.core.outcome import BlocksDropped, Effect, LeaseEnded, Outcome
 from namenode.core.tables import View
 from namenode.journal import QUEUE_LIMIT, Journal
 from namenode.store import Store
@@ -30,33 +27,11 @@ from tests.unit.namenode.store_worlds import (
     Writing,
     done,
     make_directory,
+    make_new,
     names_in,
     stored_names,
+    with_store,
 )
-from tests.unit.namenode.test_store import open_on
-
-Check = Callable[[SimHost, Store], Coroutine[Any, Any, None]]
-
-
-def with_store(check: Check) -> None:
-    async def whole() -> None:
-        host = SimHost()
-        store = await open_on(host)
-        await check(host, store)
-        store.kill()
-
-    run(whole())
-
-
-def make_new(name: str) -> Callable[[View, int], Outcome]:
-    """Decide to make a directory, unless it is there."""
-
-    def decide(view: View, now_ms: int) -> Outcome:
-        if name in names_in(view):
-            raise PathExists(f"{name} exists", f"/{name}")
-        return make_directory(name)(view, now_ms)
-
-    return decide
 
 
 def test_requests_that_wait_are_one_batch_and_see_those_before_them() -> None:
@@ -233,89 +208,6 @@ def test_a_batch_ends_at_its_size() -> None:
     with_store(check)
 
 
-class Switch:
-    """A decision that waits for block 7 until it is switched on."""
-
-    def __init__(self) -> None:
-        self.on = False
-        self.asked = 0
-
-    def __call__(self, view: View, now_ms: int) -> Outcome | Waits:
-        self.asked += 1
-        return make_directory("a")(view, now_ms) if self.on else Waits((7, 8), "1 of 2 replicas")
-
-
-def test_a_request_that_waits_is_asked_again_when_its_block_changes() -> None:
-    async def check(host: SimHost, store: Store) -> None:
-        switch = Switch()
-        deadline = asyncio.get_running_loop().time() + 30
-        async with Writing(store) as journal:
-            asked = asyncio.create_task(journal.submit(switch, deadline))
-            await asyncio.sleep(1)
-            journal.wake([1, 2])
-            await asyncio.sleep(1)
-            assert switch.asked == 1
-            journal.wake([8, 7])
-            await asyncio.sleep(1)
-            assert switch.asked == 2
-            switch.on = True
-            journal.wake([7])
-            assert await asked == done("a")
-            journal.wake([7])
-
-    with_store(check)
-
-
-def test_a_request_that_waits_ends_at_its_deadline_with_the_reason() -> None:
-    async def check(host: SimHost, store: Store) -> None:
-        loop = asyncio.get_running_loop()
-        async with Writing(store) as journal:
-            with pytest.raises(TooFewDatanodes, match="1 of 2 replicas"):
-                await journal.submit(Switch())
-            begun_s = loop.time()
-            with pytest.raises(TooFewDatanodes, match="1 of 2 replicas"):
-                await journal.submit(Switch(), begun_s + 30)
-            assert loop.time() - begun_s == pytest.approx(30)
-
-    with_store(check)
-
-
-def test_a_caller_that_gives_up_is_forgotten() -> None:
-    async def check(host: SimHost, store: Store) -> None:
-        switch = Switch()
-        async with Writing(store) as journal:
-            asked = asyncio.create_task(journal.submit(switch, 1e9))
-            await asyncio.sleep(1)
-            asked.cancel()
-            await asyncio.wait((asked,))
-            switch.on = True
-            journal.wake([7])
-            await asyncio.sleep(1)
-        assert switch.asked == 1
-        assert stored_names(store) == []
-
-    with_store(check)
-
-
-def test_closing_refuses_what_waits_and_what_comes() -> None:
-    async def check(host: SimHost, store: Store) -> None:
-        writing = Writing(store)
-        running = asyncio.create_task(writing.journal.run())
-        parked = asyncio.create_task(writing.journal.submit(Switch(), 1e9))
-        await asyncio.sleep(1)
-        queued = asyncio.create_task(writing.journal.submit(make_new("a")))
-        await asyncio.sleep(0)
-        writing.journal.close()
-        await running
-        assert await queued == done("a")
-        with pytest.raises(StandbyNamenode):
-            await parked
-        with pytest.raises(StandbyNamenode):
-            await writing.journal.submit(make_new("b"))
-
-    with_store(check)
-
-
 def test_the_queue_has_a_limit() -> None:
     async def check(host: SimHost, store: Store) -> None:
         journal = Journal(store, apply_group, lambda: 1, lambda effects: None)
@@ -399,6 +291,19 @@ def test_damage_that_a_reader_finds_ends_the_journal() -> None:
             read()
         with pytest.raises(DataDamaged, match="Inode"):
             await running
+        assert "rebuild" in host.storage.directory(host.directory).entries
+
+    with_store(check)
+
+
+def test_damage_is_marked_also_if_another_task_ends_the_journal_for_it() -> None:
+    async def check(host: SimHost, store: Store) -> None:
+        running = asyncio.create_task(Writing(store).journal.run())
+        await asyncio.sleep(0.1)
+        store.report_damage("rot")
+        running.cancel()
+        await asyncio.wait((running,))
+        assert running.cancelled()
         assert "rebuild" in host.storage.directory(host.directory).entries
 
     with_store(check)

@@ -19,13 +19,10 @@ from tests.unit.namenode.store_worlds import (
     Writing,
     make_directories,
     make_directory,
+    open_on,
     real_host,
     stored_names,
 )
-
-
-async def open_on(host: SimHost, secret_file: str | None = None) -> Store:
-    return await open_store(host.machine(), StoreOptions(host.directory, secret_file))
 
 
 def in_virtual_time(check: Callable[[SimHost], Coroutine[Any, Any, None]]) -> None:
@@ -227,7 +224,7 @@ def test_an_opening_that_was_cut_off_makes_the_next_one_rebuild() -> None:
         store = await open_on(host)
         await make_directories(store, "a")
         spoil_unseen(store)
-        await store.mark_damaged()
+        await store.mark_damaged("rot")
         store.kill()
         again = await open_on(host)
         assert stored_names(again) == ["a"]
@@ -236,7 +233,7 @@ def test_an_opening_that_was_cut_off_makes_the_next_one_rebuild() -> None:
     in_virtual_time(check)
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**32), stop_s=st.floats(0, 0.02), power=st.booleans())
 def test_an_initialisation_cut_off_anywhere_is_completed_by_the_next_start(
     seed: int, stop_s: float, power: bool
@@ -258,7 +255,7 @@ def test_an_initialisation_cut_off_anywhere_is_completed_by_the_next_start(
     run(check())
 
 
-@settings(max_examples=150)
+@settings(max_examples=30)
 @given(
     seed=st.integers(0, 2**32),
     stops=st.lists(st.tuples(st.floats(0, 0.05), st.booleans()), min_size=1, max_size=4),
