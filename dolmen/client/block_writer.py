@@ -73,6 +73,7 @@ class BlockWriter:
         self._acknowledged = asyncio.Event()
         self._error: Exception | None = None
         self.task = asyncio.create_task(self._run())
+        self.task.add_done_callback(_hear)
 
     def put(self, data: memoryview, checksums: bytes) -> None:
         """Take the next segment of the block; its slot in the window is given back in time."""
@@ -258,6 +259,12 @@ class _Patience:
         if now_s >= self._until_s:
             raise TooFewDatanodes(story())
         await asyncio.sleep(next(self._pauses))
+
+
+def _hear(task: asyncio.Task[None]) -> None:
+    """A failure is told to the file's writer, through the window; the task need not tell it too."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _pieces(data: memoryview) -> list[memoryview]:

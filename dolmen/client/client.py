@@ -7,6 +7,7 @@ Everything that is wrong with a request is raised as a `DolmenError`; the errors
 """
 
 from collections.abc import AsyncIterator
+from typing import TypedDict, Unpack
 
 from dolmen.client.bulk import Datanodes
 from dolmen.client.checksum_lists import ChecksumLists
@@ -39,8 +40,21 @@ from dolmen.protocol.identifiers import LISTING_LIMIT
 from dolmen.runtime.machine import Machine
 
 
+class AttributeChanges(TypedDict, total=False):
+    """What `Client.set_attributes` can change."""
+
+    replication: int | None
+    mode: int | None
+    owner: str | None
+    group: str | None
+    modified_ms: int | None
+
+
 class Client:
-    """What a program uses. Close it, or use it as `async with Client(...) as client`."""
+    """What a program uses. Close it, or use it as `async with Client(...) as client`.
+
+    It has its machine for itself: closing it closes the machine's transport.
+    """
 
     def __init__(self, machine: Machine, options: ClientOptions) -> None:
         self.address = complete_address(options.namenode)
@@ -138,19 +152,9 @@ class Client:
         """Delete a file or directory; DirectoryNotEmpty unless `recursive`."""
         await self._namenode.call(Delete(path, recursive), Done)
 
-    async def set_attributes(
-        self,
-        path: str,
-        *,
-        replication: int | None = None,
-        mode: int | None = None,
-        owner: str | None = None,
-        group: str | None = None,
-        modified_ms: int | None = None,
-    ) -> FileInfo:
-        """Change what is not None."""
-        request = SetAttributes(path, replication, mode, owner, group, modified_ms)
-        return await self._namenode.call(request, FileInfo)
+    async def set_attributes(self, path: str, **changes: Unpack[AttributeChanges]) -> FileInfo:
+        """Change what is given, and leave what is None: replication, mode, owner, group, time."""
+        return await self._namenode.call(SetAttributes(path, **changes), FileInfo)
 
     async def report(self) -> ClusterReport:
         """Return the state of the cluster; answered in safe mode too."""

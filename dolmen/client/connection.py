@@ -81,6 +81,7 @@ class NamenodeConnection:
         self._greeting: Greeting | None = None
         self._connection: Connection | None = None
         self._opening: asyncio.Task[Connection] | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._turns = asyncio.Semaphore(CALLS_IN_FLIGHT)
         self._first_contact_by_s = 0.0
         self._closed = False
@@ -138,9 +139,9 @@ class NamenodeConnection:
         attempts.final = final
 
         async def attempt() -> ClientReply:
-            connection = await self._open_once()
-            attempts.left_us = number > 0
             async with self._turns:
+                connection = await self._open_once()
+                attempts.left_us = number > 0
                 return await self._answered(connection, payload, patience_s)
 
         reply = await attempts.until_done(attempt)
@@ -157,6 +158,8 @@ class NamenodeConnection:
             self._opening.cancel()
             await asyncio.wait([self._opening])
         await self._drop(self._connection)
+        if self._watching is not None:
+            await self._watching
 
     # ------------------------------------------------------------ one attempt
 
@@ -192,6 +195,12 @@ class NamenodeConnection:
         self._opening = None
         if not opening.cancelled() and opening.exception() is None:
             self._connection = opening.result()
+            self._watching = asyncio.create_task(self._forget_when_closed(self._connection))
+
+    async def _forget_when_closed(self, connection: Connection) -> None:
+        """Notice the end of a connection before a call is given to it that then may be lost."""
+        await connection.wait_closed()
+        await self._drop(connection)
 
     async def _open(self) -> Connection:
         limit_s = self._opening_limit_s()

@@ -16,11 +16,14 @@ from dolmen.protocol.client_messages import (
     LocatedBlocks,
     ReplicaLocation,
 )
-from dolmen.protocol.errors import BlockMissing
+from dolmen.protocol.errors import BlockMissing, Unreachable
 
 FRESH_S = 240.0
 """Less than half of what a block token lives by default; a token that expires sooner is refused by
 the datanode, and then the location is fetched again too."""
+
+RENEWAL_PATIENCE_S = 2.0
+"""What is old may still do: a restart of the namenode is no reason to stop reading."""
 
 
 @dataclass(frozen=True)
@@ -48,22 +51,31 @@ class FileBlocks:
         """Return the block that holds the file's byte at `offset`."""
         index = self._guess(offset)
         while True:
-            place = self._places.get(index)
-            if place is None or self._is_old(place):
-                place = await self.locate(index, place)
+            place = self._places.get(index) or await self.locate(index, None)
+            if self._is_old(place):
+                place = await self._renewed(place)
             start = place.located.offset_bytes
             if start <= offset < start + place.located.length_bytes:
                 return place
             index += 1 if offset >= start else -1
 
-    async def locate(self, index: int, known: BlockPlace | None) -> BlockPlace:
+    async def _renewed(self, place: BlockPlace) -> BlockPlace:
+        """Return a fresh place, or the old one while the namenode is away: it may still do."""
+        try:
+            return await self.locate(place.index, place, RENEWAL_PATIENCE_S)
+        except Unreachable:
+            return place
+
+    async def locate(
+        self, index: int, known: BlockPlace | None, retry_for_s: float | None = None
+    ) -> BlockPlace:
         """Return what the namenode says now of block `index`, if it is still as in `known`."""
         async with self._locating:
             place = self._places.get(index)
             if place is not None and place is not known:
                 return place  # another task has asked meanwhile
             request = LocateBlocks(self._info.inode_id, index, self._links.host)
-            page = await self._links.namenode.call(request, LocatedBlocks)
+            page = await self._links.namenode.call(request, LocatedBlocks, retry_for_s=retry_for_s)
             if not page.blocks:
                 raise BlockMissing(
                     f"{self._info.path} has {self._info.length_bytes} bytes, but no block {index}",

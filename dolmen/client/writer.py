@@ -8,11 +8,12 @@ because the caller may fill its buffer again when `write` returns.
 
 import asyncio
 import contextlib
+import weakref
 from types import TracebackType
 
 from dolmen.client.block_writer import BlockWriter, WrittenFile
 from dolmen.client.core.write_plan import WritePlan
-from dolmen.client.leases import Lease
+from dolmen.client.leases import Lease, LeaseKeeper
 from dolmen.client.links import Links
 from dolmen.client.segment_window import SegmentBuffer, SegmentWindow
 from dolmen.protocol.checksums import Buffer, ContentHasher, chunk_checksums
@@ -35,7 +36,8 @@ ABANDONED = "it was abandoned"
 class Writer:
     """Takes a file's bytes in order.
 
-    `async with` closes on success and abandons on an exception. A write that fails, or is
+    `async with` closes on success and abandons on an exception, and so does its collection as
+    garbage. A write that fails, or is
     cancelled, spoils the writer: all that is left is `abandon`. Calls from several tasks take
     turns.
     """
@@ -58,6 +60,15 @@ class Writer:
         self._block: BlockWriter | None = None
         self._unfinished: list[BlockWriter] = []
         self._lease: Lease = links.leases.keep(created.inode_id)
+        self._collected = weakref.finalize(
+            self,
+            _let_go_soon,
+            asyncio.get_running_loop(),
+            links.leases,
+            self._lease,
+            self._unfinished,
+        )
+        self._collected.atexit = False
         self._turn = asyncio.Lock()
         self._spoiled: str | None = None
         self._info: FileInfo | None = None
@@ -111,6 +122,7 @@ class Writer:
                 await self._drop()
                 raise
             self._links.leases.release(self._lease)
+            self._collected.detach()
             return self._info
 
     async def abandon(self) -> None:
@@ -165,7 +177,7 @@ class Writer:
         """Give a segment, the one that ends at `length_bytes`, to the writer of its block."""
         index = self._plan.place(self.length_bytes - len(data)).block_index
         if self._block is None or self._block.index != index:
-            self._unfinished = [block for block in self._unfinished if not block.is_finished]
+            self._unfinished[:] = [block for block in self._unfinished if not block.is_finished]
             self._block = BlockWriter(self._links, self._file, index, self._block, self._window)
             self._unfinished.append(self._block)
         self._block.put(data, chunk_checksums(data))
@@ -206,16 +218,28 @@ class Writer:
             return
         self._spoiled = ABANDONED
         self._window.fail(InvalidRequest(f"{self.path} cannot be written: {ABANDONED}", self.path))
-        tasks = [block.task for block in self._unfinished]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        self._collected.detach()
+        _let_go(self._links.leases, self._lease, self._unfinished)
+        await asyncio.gather(*(block.task for block in self._unfinished), return_exceptions=True)
         self._filling = None
-        self._links.leases.release(self._lease)
-        with contextlib.suppress(DolmenError):  # its lease ends in any case
-            await self._links.namenode.call(
-                AbandonFile(self._file.inode_id), Done, retry_for_s=ABANDON_PATIENCE_S
-            )
+        with contextlib.suppress(DolmenError, TimeoutError):  # its lease ends in any case
+            async with asyncio.timeout(ABANDON_PATIENCE_S):
+                await self._links.namenode.call(AbandonFile(self._file.inode_id), Done)
+
+
+def _let_go(leases: LeaseKeeper, lease: Lease, blocks: list[BlockWriter]) -> None:
+    """Do no more for a file: the namenode drops it when its lease ends."""
+    leases.release(lease)
+    for block in blocks:
+        block.task.cancel()
+
+
+def _let_go_soon(
+    loop: asyncio.AbstractEventLoop, leases: LeaseKeeper, lease: Lease, blocks: list[BlockWriter]
+) -> None:
+    """Let go of a file whose writer was collected, whichever thread that happened on."""
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(_let_go, leases, lease, blocks)
 
 
 def _never_changes(view: memoryview) -> bool:

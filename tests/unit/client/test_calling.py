@@ -17,7 +17,9 @@ from dolmen.protocol.errors import (
     WrongCluster,
 )
 from dolmen.simulation.virtual_time import run
-from tests.unit.client.cluster import World, for_ever, no_fault
+from tests.unit.client.cluster import World
+from tests.unit.client.scripted_datanode import for_ever
+from tests.unit.client.scripted_namenode import no_fault
 
 
 def on_world(test: Callable[[World, Client], Awaitable[None]], **options: Any) -> None:
@@ -119,10 +121,9 @@ def test_a_mutation_lost_with_its_namenode_has_an_unknown_outcome() -> None:
 
 def test_a_mutation_that_never_left_was_not_done() -> None:
     async def test(world: World, client: Client) -> None:
-        await client.info("/") if "/" in world.namenode.paths else await client.connect()
+        await client.connect()
         world.namenode.kill()
         await asyncio.sleep(1)
-        await asyncio.gather(client.info("/x"), return_exceptions=True)  # the loss is noticed
         with pytest.raises(NamenodeUnreachable, match="MakeDirectory was not done"):
             await client.make_directory("/a")
 

@@ -17,7 +17,9 @@ from dolmen.protocol.errors import (
     StaleHandle,
 )
 from dolmen.simulation.virtual_time import run
-from tests.unit.client.cluster import BLOCK_BYTES, World, for_ever, no_fault
+from tests.unit.client.cluster import World
+from tests.unit.client.scripted_datanode import for_ever
+from tests.unit.client.scripted_namenode import BLOCK_BYTES, no_fault
 
 DATA = Random(2).randbytes(3 * BLOCK_BYTES + 12345)
 
@@ -184,6 +186,18 @@ def test_locations_are_renewed_before_their_tokens_expire() -> None:
         await asyncio.sleep(300)
         await reader.read_at(0, 10)
         assert len(world.namenode.heard_of(LocateBlocks)) == 1
+
+    on_world(test)
+
+
+def test_an_old_location_still_does_while_the_namenode_is_away() -> None:
+    async def test(world: World, client: Client) -> None:
+        reader = await client.open_reader("/a")
+        await asyncio.sleep(300)
+        world.namenode.kill()
+        start_s = asyncio.get_running_loop().time()
+        assert await reader.read_at(0, 10) == DATA[:10]
+        assert asyncio.get_running_loop().time() - start_s < 4
 
     on_world(test)
 

@@ -1,6 +1,7 @@
 """Writers on simulated machines: what is stored, and what datanodes that fail on the way cost."""
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Any
@@ -28,7 +29,9 @@ from dolmen.protocol.errors import (
     TooFewDatanodes,
 )
 from dolmen.simulation.virtual_time import run
-from tests.unit.client.cluster import BLOCK_BYTES, ScriptedDatanode, World, for_ever
+from tests.unit.client.cluster import World
+from tests.unit.client.scripted_datanode import ScriptedDatanode, for_ever
+from tests.unit.client.scripted_namenode import BLOCK_BYTES
 
 DATA = Random(1).randbytes(3 * BLOCK_BYTES + 12345)
 
@@ -340,6 +343,19 @@ def test_a_writer_whose_lease_ended_is_told_at_its_next_operation() -> None:
         with pytest.raises((LeaseConflict, InvalidRequest)):
             await writer.close()
         await writer.abandon()
+
+    on_world(test)
+
+
+def test_a_writer_that_is_collected_keeps_no_lease_and_publishes_nothing() -> None:
+    async def test(world: World, client: Client) -> None:
+        writer = await client.open_writer("/a")
+        await writer.write(DATA)
+        del writer
+        gc.collect()
+        await asyncio.sleep(100)
+        assert world.namenode.heard_of(RenewLeases) == []
+        assert world.namenode.heard_of(PublishFile) == []
 
     on_world(test)
 

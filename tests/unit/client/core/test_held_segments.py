@@ -57,10 +57,10 @@ def test_an_odd_end_is_kept_so_that_a_pipeline_starts_again_on_a_chunk() -> None
 @given(
     lengths=st.lists(st.integers(1, 3), min_size=1, max_size=8),
     odd=st.integers(0, CHUNK_BYTES - 1),
-    data=st.data(),
+    choices=st.data(),
 )
 def test_prefix_and_held_segments_are_the_whole_block_at_all_times(
-    lengths: list[int], odd: int, data: st.DataObject
+    lengths: list[int], odd: int, choices: st.DataObject
 ) -> None:
     sizes = [n * CHUNK_BYTES for n in lengths] + ([odd] if odd else [])
     content = b"".join(bytes([number]) * size for number, size in enumerate(sizes))
@@ -71,8 +71,8 @@ def test_prefix_and_held_segments_are_the_whole_block_at_all_times(
         at += size
     sent = held.take_unsent()
     for _ in range(20):
-        if sent and data.draw(st.booleans()):
-            held.acknowledge(sent.pop(data.draw(st.integers(0, len(sent) - 1))))
+        if choices.draw(st.booleans()) and sent:
+            held.acknowledge(sent.pop(choices.draw(st.integers(0, len(sent) - 1))))
         else:
             held.start_again()
             sent = held.take_unsent()

@@ -1,5 +1,7 @@
 """Write and read plans: every byte exactly once, on chunk boundaries, at any length."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -93,7 +95,7 @@ def test_runs_bring_whole_chunks_and_keep_exactly_the_range(
     assert at == widen(offset, length, block_length)[0] + wide
     assert kept[0][0] == offset
     assert sum(count for _, count in kept) == length
-    assert all(here + n == there for (here, n), (there, _) in zip(kept, kept[1:], strict=False))
+    assert all(here + n == there for (here, n), (there, _) in pairwise(kept))
 
 
 def test_checksums_of_a_run_are_those_of_its_chunks() -> None:

@@ -1,0 +1,329 @@
+"""A namenode for the client's tests: it keeps its word and no more.
+
+It stores in memory, knows the client's side of the protocol, and fails on order: a `fault` is asked
+before each call and may raise, wait for ever, or kill the process.
+"""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from dolmen.protocol import block_messages as blocks
+from dolmen.protocol import client_messages as messages
+from dolmen.protocol.control_messages import (
+    ClientCall,
+    Greet,
+    Greeting,
+    Reply,
+    decode_call,
+    encode_error,
+    encode_reply,
+)
+from dolmen.protocol.errors import (
+    DolmenError,
+    InvalidRequest,
+    NoSuchPath,
+    PathExists,
+    StaleHandle,
+    TooFewDatanodes,
+)
+from dolmen.protocol.tokens import Access, Target
+from dolmen.runtime.transport import Incoming, Outgoing
+from dolmen.simulation.sim_network import SimNetwork
+from dolmen.simulation.sim_transport import SimTransport
+
+BLOCK_BYTES = 512 * 1024
+
+Fault = Callable[[Any], Awaitable[None]]
+
+
+async def no_fault(request: Any) -> None:
+    """Let it happen."""
+
+
+@dataclass
+class StoredBlock:
+    """A block as the namenode knows it."""
+
+    block_id: int
+    stamp: int
+    members: tuple[str, ...]
+    issued: int = 0
+    committed: messages.CommittedBlock | None = None
+
+
+@dataclass
+class StoredFile:
+    """A file, published or not."""
+
+    inode_id: int
+    block_size_bytes: int
+    blocks: list[StoredBlock] = field(default_factory=list)
+    info: messages.FileInfo | None = None
+
+
+class Datanodes(Protocol):
+    """What the namenode knows of the datanodes."""
+
+    network: SimNetwork
+
+    def choose(self, excluded: set[str], wanted: int) -> list[str]:
+        """Live datanodes."""
+
+    def is_alive(self, name: str) -> bool:
+        """Whether this one lives."""
+
+    def targets(self, names: list[str]) -> tuple[Target, ...]:
+        """Their addresses."""
+
+    def token(
+        self, block_id: int, stamp: int, access: Access, targets: tuple[Target, ...]
+    ) -> bytes:
+        """A signed token."""
+
+    def good_replicas(self, block: "StoredBlock") -> list[str]:
+        """Who holds the block as it was committed."""
+
+
+class ScriptedNamenode:
+    """Answers a client; its state survives `kill`, as the real one's does."""
+
+    def __init__(self, world: Datanodes) -> None:
+        self.world = world
+        self.files: dict[int, StoredFile] = {}
+        self.paths: dict[str, int] = {}
+        self.gone: set[int] = set()
+        self.done: Counter[str] = Counter()
+        """What was carried out, repeated calls not counted."""
+        self.heard: list[ClientCall] = []
+        self.fault: Fault = no_fault
+        self.after: Fault = no_fault
+        """Asked when the call is done and its reply not yet on its way."""
+        self.ended: tuple[int, ...] = ()
+        self.cluster_id = "c" * 32
+        self._answered: dict[tuple[bytes, int], Reply] = {}
+        self._last_id = 100
+        self.transport: SimTransport | None = None
+
+    async def start(self) -> None:
+        self.transport = SimTransport(self.world.network, "namenode")
+        await self.transport.listen(self, "namenode", 9870)
+
+    def kill(self) -> None:
+        assert self.transport is not None
+        self.transport.abort()
+
+    def open_session(self, peer_host: str) -> "ScriptedNamenode":
+        return self
+
+    def closed(self) -> None:
+        """Connections have no state here."""
+
+    async def exchange(self, incoming: Incoming) -> Outgoing:
+        return Outgoing(blocks.refusal_of(InvalidRequest("this is a namenode")), ok=False)
+
+    async def answer(self, payload: bytes) -> bytes:
+        try:
+            call = decode_call(payload)
+            if isinstance(call, Greet):
+                return encode_reply(self._greet())
+            assert isinstance(call, ClientCall)
+            self.heard.append(call)
+            await self.fault(call.request)
+            reply = self._answer_once(call)
+            await self.after(call.request)
+            return encode_reply(reply)
+        except DolmenError as error:
+            return encode_error(error)
+
+    def heard_of(self, kind: type) -> list[Any]:
+        return [call.request for call in self.heard if isinstance(call.request, kind)]
+
+    def _greet(self) -> Greeting:
+        return Greeting(1, "0", self.cluster_id, 1, b"", b"", BLOCK_BYTES, 3, 2, 60_000)
+
+    def _answer_once(self, call: ClientCall) -> Reply:
+        key = (call.client_id, call.number)
+        if call.number and key in self._answered:
+            return self._answered[key]
+        name = type(call.request).__name__
+        reply: Reply = getattr(self, f"_{name}")(call.request)
+        self.done[name] += 1
+        if call.number:
+            self._answered[key] = reply
+        return reply
+
+    def _new_id(self) -> int:
+        self._last_id += 1
+        return self._last_id
+
+    # ------------------------------------------------------------ namespace
+
+    def _MakeDirectory(self, request: messages.MakeDirectory) -> messages.FileInfo:  # noqa: N802
+        if request.path in self.paths:
+            raise PathExists(f"{request.path} exists", request.path)
+        self.paths[request.path] = self._new_id()
+        return self._info(request.path, 0)
+
+    def _GetInfo(self, request: messages.GetInfo) -> messages.FileInfo:  # noqa: N802
+        if request.path not in self.paths:
+            raise NoSuchPath(f"{request.path} does not exist", request.path)
+        return self._info(request.path, 0)
+
+    def _ListDirectory(self, request: messages.ListDirectory) -> messages.Listing:  # noqa: N802
+        names = sorted(path for path in self.paths if path.rpartition("/")[2] > request.after)
+        page = names[:3]
+        return messages.Listing(tuple(self._info(path, 0) for path in page), len(names) > 3)
+
+    def _WalkTree(self, request: messages.WalkTree) -> messages.Listing:  # noqa: N802
+        root = request.path.rstrip("/") + "/"
+        names = sorted(path for path in self.paths if path.removeprefix(root) > request.after)
+        page = names[:3]
+        return messages.Listing(tuple(self._info(path, 0) for path in page), len(names) > 3)
+
+    def _info(self, path: str, length: int, content_hash: bytes = b"") -> messages.FileInfo:
+        return messages.FileInfo(
+            path, 1, messages.EntryKind.FILE, length, 0, "", "", 0, 0, 3, 0, content_hash
+        )
+
+    # ------------------------------------------------------------ writing
+
+    def _CreateFile(self, request: messages.CreateFile) -> messages.CreatedFile:  # noqa: N802
+        inode_id = self._new_id()
+        size = request.block_size_bytes or BLOCK_BYTES
+        self.files[inode_id] = StoredFile(inode_id, size)
+        return messages.CreatedFile(inode_id, request.replication or 3, size)
+
+    def _AllocateBlock(self, request: messages.AllocateBlock) -> messages.AllocatedBlock:  # noqa: N802
+        file = self.files[request.inode_id]
+        assert request.index in (len(file.blocks), len(file.blocks) - 1)
+        if request.index == len(file.blocks):
+            self._commit(file, request.previous)
+        members = self.world.choose(set(request.excluded), 3)
+        if len(members) < 2:
+            raise TooFewDatanodes(f"only {len(members)} datanodes")
+        block = StoredBlock(self._new_id(), self._new_id(), tuple(members))
+        file.blocks[request.index :] = [block]
+        return self._allocated(block, block.stamp, members, [])
+
+    def _allocated(
+        self, block: StoredBlock, stamp: int, members: list[str], fresh: list[str]
+    ) -> messages.AllocatedBlock:
+        targets = self.world.targets(members)
+        sources = tuple(target for target in targets if target.datanode_id not in fresh)
+        return messages.AllocatedBlock(
+            block.block_id,
+            stamp,
+            targets,
+            self.world.token(block.block_id, stamp, Access.WRITE, targets),
+            tuple(fresh),
+            self.world.token(block.block_id, stamp, Access.COPY, sources),
+        )
+
+    def _commit(self, file: StoredFile, previous: messages.CommittedBlock | None) -> None:
+        assert (previous is None) == (not file.blocks)
+        if previous is None:
+            return
+        assert previous.block_id == file.blocks[-1].block_id
+        assert previous.stamp == file.blocks[-1].stamp
+        file.blocks[-1].committed = previous
+
+    def _block(self, inode_id: int, block_id: int) -> StoredBlock:
+        return next(each for each in self.files[inode_id].blocks if each.block_id == block_id)
+
+    def _RebuildPipeline(self, request: messages.RebuildPipeline) -> messages.AllocatedBlock:  # noqa: N802
+        block = self._block(request.inode_id, request.block_id)
+        assert request.survivors
+        assert set(request.survivors) <= set(block.members)
+        assert request.stamp in (block.stamp, block.issued)
+        alive = [name for name in request.survivors if self.world.is_alive(name)]
+        if not alive:
+            raise TooFewDatanodes("no survivor is live")
+        fresh = self.world.choose({*request.survivors, *request.excluded}, 3 - len(alive))
+        block.issued = self._new_id()
+        return self._allocated(block, block.issued, alive + fresh, fresh)
+
+    def _UpdatePipeline(self, request: messages.UpdatePipeline) -> messages.Done:  # noqa: N802
+        block = self._block(request.inode_id, request.block_id)
+        assert request.stamp == block.issued
+        block.stamp, block.members = request.stamp, request.members
+        if block.committed is not None:
+            assert request.length_bytes == block.committed.length_bytes
+        return messages.Done()
+
+    def _PublishFile(self, request: messages.PublishFile) -> messages.FileInfo:  # noqa: N802
+        file = self.files[request.inode_id]
+        self._commit(file, request.last)
+        if request.exclusive and request.path in self.paths:
+            raise PathExists(f"{request.path} exists", request.path)
+        length = 0
+        for block in file.blocks:
+            assert block.committed is not None
+            length += block.committed.length_bytes
+            good = self.world.good_replicas(block)
+            if len(good) < 2:
+                raise TooFewDatanodes(f"block {block.block_id} has {len(good)} replicas")
+        file.info = messages.FileInfo(
+            request.path,
+            request.inode_id,
+            messages.EntryKind.FILE,
+            length,
+            0o644,
+            "",
+            "",
+            request.modified_ms,
+            0,
+            3,
+            file.block_size_bytes,
+            request.content_hash,
+        )
+        self.paths[request.path] = request.inode_id
+        return file.info
+
+    def _AbandonFile(self, request: messages.AbandonFile) -> messages.Done:  # noqa: N802
+        del self.files[request.inode_id]
+        return messages.Done()
+
+    def _RenewLeases(self, request: messages.RenewLeases) -> messages.LeasesRenewed:  # noqa: N802
+        return messages.LeasesRenewed(self.ended)
+
+    # ------------------------------------------------------------ reading
+
+    def _OpenFile(self, request: messages.OpenFile) -> messages.OpenedFile:  # noqa: N802
+        if request.path not in self.paths:
+            raise NoSuchPath(f"{request.path} does not exist", request.path)
+        file = self.files[self.paths[request.path]]
+        assert file.info is not None
+        page = self._located(file, 0)
+        return messages.OpenedFile(file.info, page.blocks, page.more)
+
+    def _LocateBlocks(self, request: messages.LocateBlocks) -> messages.LocatedBlocks:  # noqa: N802
+        if request.inode_id in self.gone:
+            raise StaleHandle("the file is gone")
+        return self._located(self.files[request.inode_id], request.first_index)
+
+    def _located(self, file: StoredFile, first: int) -> messages.LocatedBlocks:
+        located = []
+        offset = 0
+        for block in file.blocks:
+            assert block.committed is not None
+            replicas = tuple(
+                messages.ReplicaLocation(
+                    target.datanode_id, target.address, target.datanode_id, "/r"
+                )
+                for target in self.world.targets(self.world.good_replicas(block))
+            )
+            token = self.world.token(block.block_id, block.stamp, Access.READ, ())
+            length, digest = block.committed.length_bytes, block.committed.digest
+            located.append(
+                messages.LocatedBlock(
+                    block.block_id, block.stamp, offset, length, digest, replicas, token
+                )
+            )
+            offset += length
+        page = located[first : first + 2]
+        return messages.LocatedBlocks(tuple(page), first + 2 < len(located))
+
+    def _ReportCorruptReplica(self, request: messages.ReportCorruptReplica) -> messages.Done:  # noqa: N802
+        return messages.Done()
