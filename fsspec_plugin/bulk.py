@@ -72,6 +72,12 @@ class Bulk(Changes):
             finally:
                 await reader.close()
 
+    async def _cat(self, path: Any, recursive: bool = False, **kwargs: Any) -> Any:
+        if recursive:
+            roots = await self._expand_path(path)
+            path = [file for root in roots for file in await self._find(root)]
+        return await super()._cat(path, **kwargs)
+
     async def _cat_ranges(
         self,
         paths: list[Any],

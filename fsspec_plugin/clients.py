@@ -15,7 +15,6 @@ import weakref
 from collections.abc import AsyncGenerator, Callable
 from concurrent import futures
 from dataclasses import dataclass
-from typing import Any
 
 from dolmen.client import Client
 
@@ -27,6 +26,7 @@ FAREWELL_S = 1.0
 
 _all: "weakref.WeakSet[Clients]" = weakref.WeakSet()
 _of_parents: list[object] = []
+_endings: set["asyncio.Task[None]"] = set()
 
 
 @dataclass(frozen=True)
@@ -38,21 +38,30 @@ class Connected:
     lifetime: AsyncGenerator[Client, None]
 
 
+OfLoop = dict[asyncio.AbstractEventLoop, Connected]
+
+
 class Clients:
-    """The clients of one filesystem."""
+    """The clients of one filesystem; they end with it."""
 
     def __init__(self, open_client: Callable[[], Client]) -> None:
         self._open_client = open_client
-        self._pid = os.getpid()
-        self._of_loop: dict[asyncio.AbstractEventLoop, Connected] = {}
+        self._begin()
         _all.add(self)
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._of_loop: OfLoop = {}
+        # Held from outside: in one heap of garbage with us, sessions would complain to be unclosed.
+        self._ending = weakref.finalize(self, _end_soon, self._of_loop, self._pid)
+        self._ending.atexit = False
 
     async def get(self) -> Connected:
         """Return the running loop's client; it connects at its first call."""
         self._forget_what_is_gone()
         loop = asyncio.get_running_loop()
         if loop not in self._of_loop:
-            lifetime = self._live(loop)
+            lifetime = _live(self._open_client(), self._of_loop)
             client = await anext(lifetime)
             self._of_loop[loop] = Connected(client, asyncio.Semaphore(TRANSFERS_MAX), lifetime)
         return self._of_loop[loop]
@@ -63,7 +72,7 @@ class Clients:
         if connected := self._of_loop.get(asyncio.get_running_loop()):
             await connected.lifetime.aclose()
 
-    def say_farewell(self) -> list["futures.Future[Any]"]:
+    def say_farewell(self) -> list["futures.Future[None]"]:
         """Begin to close the clients whose loops run in other threads."""
         self._forget_what_is_gone()
         return [
@@ -72,21 +81,36 @@ class Clients:
             if loop.is_running()
         ]
 
-    async def _live(self, loop: asyncio.AbstractEventLoop) -> AsyncGenerator[Client, None]:
-        client = self._open_client()
-        try:
-            yield client
-        finally:
-            self._of_loop.pop(loop, None)
-            await client.close()
-
     def _forget_what_is_gone(self) -> None:
         if self._pid != os.getpid():
-            self._pid = os.getpid()
-            _of_parents.append(self._of_loop)
-            self._of_loop = {}
+            self._ending()
+            self._begin()
         for loop in [loop for loop in self._of_loop if loop.is_closed()]:
             del self._of_loop[loop]
+
+
+async def _live(client: Client, of_loop: OfLoop) -> AsyncGenerator[Client, None]:
+    try:
+        yield client
+    finally:
+        of_loop.pop(asyncio.get_running_loop(), None)
+        await client.close()
+
+
+def _end_soon(of_loop: OfLoop, pid: int) -> None:
+    """End what a filesystem that is garbage used, and wait for nothing."""
+    if pid != os.getpid():
+        _of_parents.append(of_loop)
+        return
+    for loop, connected in list(of_loop.items()):
+        if loop.is_running():
+            loop.call_soon_threadsafe(_begin_to_end, connected)
+
+
+def _begin_to_end(connected: Connected) -> None:
+    task = asyncio.ensure_future(_end(connected))
+    _endings.add(task)
+    task.add_done_callback(_endings.discard)
 
 
 async def _end(connected: Connected) -> None:

@@ -55,7 +55,11 @@ class Queries(ClusterAccess):
     @translates_errors
     async def _ls(self, path: Any, detail: bool = True, **kwargs: Any) -> list[Any]:
         asked = self._ask(path)
-        infos = await (await self._client()).list_directory(asked.path)
+        client = await self._client()
+        try:
+            infos = await client.list_directory(asked.path)
+        except NotADirectory:
+            infos = [await client.info(asked.path)]
         entries = sorted((describe(info, asked) for info in infos), key=_name_of)
         return entries if detail else [entry["name"] for entry in entries]
 
@@ -77,14 +81,15 @@ class Queries(ClusterAccess):
 
     async def _below(self, path: str, max_depth: int, prefix: str) -> list[FileInfo]:
         """Everything below `path` whose first name below it starts with `prefix`."""
-        start = path.rstrip("/") + "/" + prefix
+        names_from = len(path.rstrip("/")) + 1
         found = []
         try:
             async for info in (await self._client()).walk_tree(path, max_depth):
-                if info.path.startswith(start):
+                first = info.path[names_from:].partition("/")[0]
+                if first.startswith(prefix):
                     found.append(info)
-                elif prefix and info.path.encode() > start.encode():
-                    break
+                elif first.encode() > prefix.encode():
+                    break  # names come in the order of their bytes
         except (NoSuchPath, NotADirectory):
             return []
         return found

@@ -46,11 +46,11 @@ class Window:
     coming: "Future[bytes]"
 
     def part(self, start: int, end: int) -> bytes:
-        """Return what it has of a range; waits for it."""
+        """Return what it has of a range, which begins in it; waits for it."""
         data = self.coming.result()
-        if start <= self.start and end >= self.end:
+        if start == self.start and end >= self.end:
             return data
-        return data[max(start - self.start, 0) : end - self.start]
+        return data[start - self.start : end - self.start]
 
 
 class Readahead:
@@ -71,8 +71,9 @@ class Readahead:
             return b""
         with self._lock:
             windows = self._cover(start, end)
+        positions = [start, *(window.end for window in windows)]
         try:
-            parts = [window.part(start, end) for window in windows]
+            parts = [w.part(at, end) for w, at in zip(windows, positions, strict=False)]
         except (OSError, CancelledError):
             # It may have been asked for long ago, when the cluster was away: ask once now.
             with self._lock:

@@ -39,7 +39,7 @@ SEEKING_THREADS_MAX = 1000
 class DolmenFile(io.BufferedIOBase):
     """What `open(path, "rb")` returns."""
 
-    closed = False
+    closed = True  # until it is open
     mode = "rb"
 
     def __init__(
@@ -55,7 +55,6 @@ class DolmenFile(io.BufferedIOBase):
             raise ValueError(
                 f"no cache is called {cache_type!r}; there are {sorted(map(str, caches))}"
             )
-        self.closed = True  # until it is open
         self.fs = fs
         self.path = path
         self.name = path
