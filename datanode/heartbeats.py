@@ -102,6 +102,7 @@ class ControlLoop:
         self._profile = profile
         self._join = join
         self._epoch = 0
+        self._last_failure = ""
         self._refused_since_s: float | None = None
         self._forgive_s = options.settings.stale_after_ms / 1000 + RETRY_LAST_S
         self._pause_s = RETRY_FIRST_S
@@ -122,10 +123,16 @@ class ControlLoop:
             except OSError as error:
                 raise StartRefused(f"the directory cannot be written: {error}") from error
             except DolmenError as error:
-                LOG.warning("namenode %s: %s", self._namenode, error)
+                self._tell_once(str(error))
             self.attempted.set()
             await asyncio.sleep(self._pause_s * (0.5 + self._machine.random.random()))
             self._pause_s = min(self._pause_s * 2, RETRY_LAST_S)
+
+    def _tell_once(self, failure: str) -> None:
+        """Log a failure, unless the attempt before ended the same way."""
+        if failure != self._last_failure:
+            LOG.warning("namenode %s: %s", self._namenode, failure)
+        self._last_failure = failure
 
     def _wait_or_give_up(self, refused: "_RegistrationRefused") -> None:
         """A process that died a moment ago may still count as connected; a second one stays so."""
@@ -134,7 +141,7 @@ class ControlLoop:
             self._refused_since_s = now_s
         if now_s - self._refused_since_s > self._forgive_s:
             raise StartRefused(f"refused by namenode {self._namenode}: {refused}") from refused
-        LOG.warning("namenode %s: %s", self._namenode, refused)
+        self._tell_once(str(refused))
 
     async def _converse(self) -> None:
         connection = await self._machine.transport.connect(self._namenode, self._connect_timeout_s)
@@ -143,7 +150,7 @@ class ControlLoop:
             serving = await self._join(greeting.cluster_id)
             registered = await self._register(connection, serving, greeting, own_nonce)
             LOG.info("registered with %s, epoch %d", self._namenode, registered.epoch)
-            self._pause_s = RETRY_FIRST_S
+            self._pause_s, self._last_failure = RETRY_FIRST_S, ""
             self.attempted.set()
             await until_first_ends(
                 self._send_heartbeats(connection, serving, registered.heartbeat_interval_ms / 1000),

@@ -108,7 +108,14 @@ class VolumeScan:
         block_ids = sorted(blocks)
         for start in range(0, len(block_ids), AT_ONCE):
             slice_ = block_ids[start : start + AT_ONCE]
-            await asyncio.gather(*(self._scan_block(one, blocks[one]) for one in slice_))
+            await asyncio.gather(*(self._try_block(one, blocks[one]) for one in slice_))
+
+    async def _try_block(self, block_id: int, names: _Names) -> None:
+        """Look at one block; one that the disk does not let us look at is not served."""
+        try:
+            await self._scan_block(block_id, names)
+        except OSError as error:
+            LOG.error("block %016x is left as it is, and not served: %s", block_id, error)
 
     async def _scan_block(self, block_id: int, names: _Names) -> None:
         found = await self._look(block_id, names)

@@ -152,6 +152,28 @@ def test_a_copy_that_no_source_can_give_leaves_nothing_behind() -> None:
     world.run(scenario())
 
 
+def test_a_copy_that_a_crash_interrupts_is_dropped_and_can_be_made_again() -> None:
+    world = World()
+    world.settings = Settings(repair_rate_bytes=1 << 20)
+
+    async def scenario() -> None:
+        a, b = await stored(world, "a", "b")
+        order_transfer(world, world.nodes["b"], a)
+        await asyncio.sleep(1)
+        directory = "/data/volumes/0/being_written/0000/00/00"
+        assert len(world.storages["b"].directory(directory).entries) == 2
+        await world.kill("b")
+        world.namenode.pages.clear()
+        await world.start("b")
+        await asyncio.sleep(1)
+        assert world.namenode.reported() == []
+        assert list(world.storages["b"].directory(directory).entries) == []
+        await world.copy(b, len(DATA), digest_of(DATA), a)
+        assert await world.read(b, (0, len(DATA))) == DATA
+
+    world.run(scenario())
+
+
 def test_ordered_copies_keep_to_the_repair_rate() -> None:
     world = World()
     world.settings = Settings(repair_rate_bytes=1 << 20)

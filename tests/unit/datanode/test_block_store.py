@@ -1,0 +1,141 @@
+"""The store by itself: room on volumes, many replicas at once, and steps whose caller went away."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+
+from datanode.block_store import OPEN_REPLICAS_MAX, BlockStore
+from datanode.core.receiver import Piece
+from datanode.volume import Volume
+from datanode.writing import ReplicaWriter
+from dolmen.protocol.checksums import chunk_checksums
+from dolmen.protocol.datanode_messages import ReplicaChange, ReplicaState
+from dolmen.protocol.errors import NoSpace
+from dolmen.protocol.identifiers import make_block_id
+from dolmen.simulation import virtual_time
+from dolmen.simulation.sim_disk import SimDisk
+from dolmen.simulation.sim_storage import SimStorage
+from tests.unit.datanode.world import CLUSTER_ID, content, digest_of
+
+KIB = 1024
+
+
+class Scene:
+    """A store with a volume on each of these capacities."""
+
+    def __init__(self, *capacities: int, reserved: int = 0) -> None:
+        self.storages = [SimStorage(capacity_bytes=capacity) for capacity in capacities]
+        self.reserved = reserved
+        self.changes: list[ReplicaChange] = []
+
+    async def open(self) -> ReplicaWriter:
+        volumes = []
+        for number, storage in enumerate(self.storages):
+            disk = SimDisk(storage, "datanode")
+            await disk.make_directories("/v")
+            volume = Volume(disk, "/v", CLUSTER_ID, f"storage-{number}", self.reserved)
+            await volume.measure()
+            volumes.append(volume)
+        self.store = BlockStore(volumes, lambda: 1, self.changes.append)
+        self.writer = ReplicaWriter(self.store)
+        return self.writer
+
+    async def write(self, number: int, data: bytes, offset: int = 0) -> int:
+        block_id = make_block_id(1, number)
+        await self.writer.begin(block_id, 1, len(data))
+        piece = Piece(offset, memoryview(data), chunk_checksums(data))
+        await self.writer.store(block_id, 1, piece)
+        return block_id
+
+    def run(self, scenario: Coroutine[Any, Any, None]) -> None:
+        async def whole() -> None:
+            await self.open()
+            await scenario
+            self.store.check_invariants()
+            await self.store.close()
+
+        virtual_time.run(whole())
+
+
+def test_the_reserve_is_at_most_a_twentieth_of_a_volume() -> None:
+    scene = Scene(1000 * KIB, 1000 * KIB, reserved=10 * KIB)
+
+    async def scenario() -> None:
+        first, second = scene.store.volumes
+        assert first.room_bytes == 990 * KIB
+        small = Volume(second.disk, "/v", CLUSTER_ID, "storage-2", 900 * KIB)
+        await small.measure()
+        assert small.room_bytes == 950 * KIB
+
+    scene.run(scenario())
+
+
+def test_a_new_replica_goes_where_there_is_most_room_and_none_into_the_reserve() -> None:
+    scene = Scene(100 * KIB, 150 * KIB, reserved=KIB)
+    data = content(60 * KIB)
+
+    async def scenario() -> None:
+        placed = []
+        for number in range(3):
+            block_id = await scene.write(number, data)
+            replica = scene.store.get(block_id)
+            assert replica is not None
+            placed.append(replica.storage_id)
+        assert placed == ["storage-1", "storage-0", "storage-1"]
+        with pytest.raises(NoSpace, match="bytes free"):
+            await scene.write(4, data)
+
+    scene.run(scenario())
+
+
+def test_more_replicas_may_be_written_than_files_are_kept_open() -> None:
+    scene = Scene(1 << 30)
+    count = OPEN_REPLICAS_MAX + 50
+    data = content(100)
+
+    async def scenario() -> None:
+        for number in range(count):
+            await scene.write(number, data[:50])
+        for number in range(count):
+            block_id = await scene.write(number, data)
+            await scene.writer.finalize(block_id, 1, len(data), digest_of(data))
+        states = {change.replica.state for change in scene.changes[-count:]}
+        assert states == {ReplicaState.FINALIZED}
+        assert scene.store.volumes[0].used_bytes == count * len(data)
+
+    scene.run(scenario())
+
+
+def test_a_finalize_goes_on_when_whoever_asked_for_it_went_away() -> None:
+    scene = Scene(1 << 30)
+    data = content(1000)
+
+    async def scenario() -> None:
+        block_id = await scene.write(1, data)
+        asking = asyncio.create_task(scene.writer.finalize(block_id, 1, len(data), digest_of(data)))
+        await asyncio.sleep(0.0003)
+        asking.cancel()
+        await asyncio.wait([asking])
+        assert asking.cancelled()
+        await scene.store.work.finish()
+        assert scene.store.find(block_id, 1).state is ReplicaState.FINALIZED
+
+    scene.run(scenario())
+
+
+def test_pieces_that_arrive_together_wait_for_one_another() -> None:
+    scene = Scene(1 << 30)
+    data = content(3 * 64 * KIB)
+
+    async def scenario() -> None:
+        block_id = await scene.write(1, data[: 64 * KIB])
+        async with asyncio.TaskGroup() as writing:
+            for _ in range(3):
+                writing.create_task(scene.write(1, data))
+                writing.create_task(scene.write(1, data[128 * KIB :], offset=128 * KIB))
+        await scene.writer.finalize(block_id, 1, len(data), digest_of(data))
+        await scene.store.verify(scene.store.find(block_id, 1))
+
+    scene.run(scenario())
