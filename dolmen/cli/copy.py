@@ -47,7 +47,7 @@ class Copy:
 @path_arguments("sources")
 @click.argument("target", type=ClusterPathType())
 @transfer_options
-@settings_flags("block_size", "replication")
+@settings_flags("block_size", "replication", default="the cluster's")
 @client_options
 @gathered(CopyOptions)
 def cp(options: CopyOptions) -> None:
@@ -58,7 +58,7 @@ def cp(options: CopyOptions) -> None:
       dolmen cp -r /data dolmen://other:9870/data
     """
     shape = FileShape.named(Said.now(), replace=options.force)
-    run(lambda session: _copy(session, options, shape))
+    run(lambda session: _copy(session, options, shape), options.jobs)
 
 
 async def _copy(session: Session, options: CopyOptions, shape: FileShape) -> None:

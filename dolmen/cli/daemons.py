@@ -75,9 +75,12 @@ def _address(ctx: click.Context, param: click.Parameter, value: str | None) -> s
 def listening_options(port: int) -> Callable[[Command], Command]:
     """Add what both servers take: where they listen, and who may come in."""
     options = (
-        click.option("--host", default="127.0.0.1", show_default=True, help="Listen here."),
+        click.option(
+            "--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="Listen here."
+        ),
         click.option(
             "--port",
+            metavar="PORT",
             type=click.IntRange(0, 65535),
             default=port,
             show_default=True,
@@ -160,8 +163,12 @@ def namenode(flags: NamenodeFlags) -> None:
     type=click.Path(file_okay=False, path_type=Path),
     help="Where it keeps blocks; one for each disk.",
 )
-@click.option("--host-label", help="Which host it is on [default: the machine's host name].")
-@click.option("--rack", default="/default", show_default=True, help="Which rack it is in.")
+@click.option(
+    "--host-label", metavar="LABEL", help="Which host it is on [default: the machine's host name]."
+)
+@click.option(
+    "--rack", metavar="RACK", default="/default", show_default=True, help="Which rack it is in."
+)
 @listening_options(9864)
 @gathered(DatanodeFlags)
 def datanode(flags: DatanodeFlags) -> None:

@@ -77,7 +77,7 @@ def get(options: GetOptions) -> None:
       dolmen get -r /data/results .        as ./results
       dolmen get /backup.tar - | tar x
     """
-    run(lambda session: _get(session, options))
+    run(lambda session: _get(session, options), options.jobs)
 
 
 async def _get(session: Session, options: GetOptions) -> None:

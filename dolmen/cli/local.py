@@ -33,12 +33,14 @@ directory_option = click.option(
 @click.command()
 @click.option(
     "--datanodes",
+    metavar="N",
     type=click.IntRange(1, DATANODES_MAX),
     help="How many datanodes [default: 3, or those it has].",
 )
 @directory_option
 @click.option(
     "--port",
+    metavar="PORT",
     type=click.IntRange(1, 65535),
     help="The namenode's port [default: 9870, or the one it had].",
 )

@@ -51,7 +51,7 @@ class Upload:
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.argument("target", type=ClusterPathType())
 @transfer_options
-@settings_flags("block_size", "replication")
+@settings_flags("block_size", "replication", default="the cluster's")
 @client_options
 @gathered(PutOptions)
 def put(options: PutOptions) -> None:
@@ -65,7 +65,7 @@ def put(options: PutOptions) -> None:
       zcat log.gz | dolmen put - /logs/today
     """
     shape = FileShape.named(Said.now(), replace=options.force)
-    run(lambda session: _put(session, options, shape))
+    run(lambda session: _put(session, options, shape), options.jobs)
 
 
 async def _put(session: Session, options: PutOptions, shape: FileShape) -> None:

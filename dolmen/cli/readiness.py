@@ -50,16 +50,20 @@ async def _report(client: Client, deadline: float) -> ClusterReport | None:
 def _lacking(directory: Path, cluster: Cluster, report: ClusterReport | None) -> list[str]:
     if report is None:
         log = log_of(directory, "namenode", 0)
-        return [f"the namenode does not answer; the end of {log}:", *last_lines(log)]
+        return [f"the namenode does not answer; the end of {log}:", *_quoted(log)]
     live = {datanode.address for datanode in report.datanodes if datanode.state == "LIVE"}
     lacking = []
     for index, member in enumerate(cluster.datanodes):
         if member.address not in live:
             log = log_of(directory, "datanode", index)
-            lacking += [f"datanode {index} has not registered; the end of {log}:", *last_lines(log)]
+            lacking += [f"datanode {index} has not registered; the end of {log}:", *_quoted(log)]
     if not lacking and report.safe_mode:
         lacking = ["the namenode is in safe mode: it waits for the datanodes' block reports"]
     return lacking
+
+
+def _quoted(log: Path) -> list[str]:
+    return [f"  {line}" for line in last_lines(log)]
 
 
 def _keep_cluster_id(directory: Path, cluster: Cluster, cluster_id: str) -> None:

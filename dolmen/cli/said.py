@@ -88,8 +88,11 @@ def config_option(command: Command) -> Command:
     )(command)
 
 
-def settings_flags(*names: str) -> Callable[[Command], Command]:
-    """Add the flags of these settings, with their help from the table."""
+def settings_flags(*names: str, default: str = "") -> Callable[[Command], Command]:
+    """Add the flags of these settings, with their help and default from the table.
+
+    `default` says where the value comes from if the table's default is not meant.
+    """
 
     def add(command: Command) -> Command:
         # The last one first, which is the order in which decorators stack.
@@ -100,8 +103,13 @@ def settings_flags(*names: str) -> Callable[[Command], Command]:
                 metavar=BY_NAME[name].unit.name.upper(),
                 expose_value=False,
                 callback=_keep_flag,
-                help=BY_NAME[name].help,
+                help=f"{_summary(name)} [default: {default or BY_NAME[name].default_text}]",
             )(command)
         return command
 
     return add
+
+
+def _summary(name: str) -> str:
+    """What the setting is; why its value is what it is stands behind the colon in the table."""
+    return BY_NAME[name].reason.partition(":")[0]

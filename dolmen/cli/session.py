@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import click
@@ -19,13 +20,17 @@ from dolmen.runtime.settings import Settings
 
 Result = TypeVar("Result")
 
+#: Enough that a file comes from a few blocks and datanodes at once.
+STREAMS_PER_FILE = 4
+
 
 class Session:
     """One client for each cluster that is named; all are closed together."""
 
-    def __init__(self, said: Said, settings: Settings) -> None:
+    def __init__(self, said: Said, settings: Settings, streams: int) -> None:
         self._said = said
         self._settings = settings
+        self._streams = streams
         self._clients: dict[str, Client] = {}
 
     def address_of(self, path: ClusterPath | None) -> str:
@@ -40,7 +45,9 @@ class Session:
         address = self.address_of(path)
         if address not in self._clients:
             user = choose_user(self._said.user, os.environ)
-            options = ClientOptions.of(self._settings, address, user=user)
+            options = replace(
+                ClientOptions.of(self._settings, address, user=user), streams=self._streams
+            )
             self._clients[address] = client = Client(real_machine(), options)
             try:
                 await client.connect()
@@ -54,12 +61,15 @@ class Session:
             await client.close()
 
 
-def run(work: Callable[[Session], Coroutine[None, None, Result]]) -> Result:
-    """Do the work of a command with its session, on an event loop of its own."""
+def run(work: Callable[[Session], Coroutine[None, None, Result]], files: int = 1) -> Result:
+    """Do the work of a command with its session, on an event loop of its own.
+
+    `files` is how many it moves at once.
+    """
 
     async def with_session() -> Result:
         said = Said.now()
-        session = Session(said, said.settings())
+        session = Session(said, said.settings(), files * STREAMS_PER_FILE)
         try:
             return await work(session)
         finally:

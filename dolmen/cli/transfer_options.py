@@ -20,10 +20,11 @@ def transfer_options(command: Command) -> Command:
         click.option(
             "-j",
             "jobs",
+            metavar="N",
             type=click.IntRange(1, JOBS_MAX),
             default=DEFAULT_JOBS,
             show_default=True,
-            help="How many files at once.",
+            help="Files at once, with four streams for each.",
         ),
         click.option("-f", "force", is_flag=True, help="Replace files that exist."),
         click.option("-r", "recursive", is_flag=True, help="Directories with all below them."),

@@ -2,11 +2,14 @@
 
 import json
 import os
+import pty
 import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -343,3 +346,26 @@ def wait_until(condition: Callable[[], bool], within_s: float = 30.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not come true in time"
         threading.Event().wait(0.02)
+
+
+@pytest.mark.parametrize(("quiet", "shown"), [((), True), (("-q",), False)])
+def test_a_bar_is_shown_on_a_terminal_unless_quiet(
+    shell: Shell, space: str, tmp_path: Path, quiet: tuple[str, ...], shown: bool
+) -> None:
+    local = make(tmp_path / "x", bytes(BLOCK_BYTES))
+    ours, terminal = pty.openpty()
+    with subprocess.Popen(
+        shell.words("put", *quiet, local, f"{space}/x"),
+        stdin=subprocess.DEVNULL,
+        stderr=terminal,
+        env={**shell.environment, "TERM": "xterm"},
+    ) as process:
+        os.close(terminal)
+        with open(ours, "rb", buffering=0) as screen:  # noqa: PTH123 - a descriptor
+            seen = b""
+            with suppress(OSError):  # EIO is the end of a terminal that nobody has open
+                while piece := screen.read(65536):
+                    seen += piece
+    assert process.returncode == 0
+    assert (b"64.0/64.0 KiB" in seen) == shown
+    assert shown or seen == b""
