@@ -148,7 +148,16 @@ class BlockWriter:
         if self._previous is not None:
             committed = await self._previous.acknowledged()
             await self._previous.predecessor_finished()
+        try:
+            return await self._allocate_after(committed)
+        except StaleGeneration:
+            if self._previous is None:
+                raise
+            # Its datanodes failed to finalize it, and it got a new stamp while we asked.
+            await asyncio.shield(self._previous.task)
+            return await self._allocate_after(self._previous.committed())
 
+    async def _allocate_after(self, committed: CommittedBlock | None) -> Pipeline:
         def request(excluded: tuple[str, ...]) -> AllocateBlock:
             return AllocateBlock(
                 self._file.inode_id, self.index, committed, excluded, self._links.host

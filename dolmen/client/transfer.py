@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import posixpath
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
 from dataclasses import dataclass
 
 from dolmen.client.client import Client
@@ -90,12 +90,13 @@ async def upload_file(
     disk, local_path = local
     file = await disk.open(local_path, writable=False)
     try:
-        return await upload_stream(client, _bytes_of(file), path, options, progress)
+        async with contextlib.aclosing(_bytes_of(file)) as source:
+            return await upload_stream(client, source, path, options, progress)
     finally:
         await file.close()
 
 
-async def _bytes_of(file: DiskFile) -> AsyncIterator[memoryview]:
+async def _bytes_of(file: DiskFile) -> AsyncGenerator[memoryview, None]:
     """Yield a local file's bytes, the next ones being read while the last ones are used."""
     buffers = [memoryview(bytearray(COPY_BYTES)) for _ in range(2)]
     offset = 0
@@ -108,7 +109,7 @@ async def _bytes_of(file: DiskFile) -> AsyncIterator[memoryview]:
             reading = asyncio.ensure_future(file.read_into(offset, buffers[0]))
             yield data
     finally:
-        await asyncio.wait([reading])
+        await asyncio.gather(reading, return_exceptions=True)
 
 
 # ---------------------------------------------------------------- from the cluster

@@ -25,6 +25,7 @@ from dolmen.protocol.errors import (
     InvalidRequest,
     NoSuchPath,
     PathExists,
+    StaleGeneration,
     StaleHandle,
     TooFewDatanodes,
 )
@@ -226,7 +227,8 @@ class ScriptedNamenode:
         if previous is None:
             return
         assert previous.block_id == file.blocks[-1].block_id
-        assert previous.stamp == file.blocks[-1].stamp
+        if previous.stamp != file.blocks[-1].stamp:
+            raise StaleGeneration(f"the block has stamp {file.blocks[-1].stamp}")
         file.blocks[-1].committed = previous
 
     def _block(self, inode_id: int, block_id: int) -> StoredBlock:

@@ -31,7 +31,7 @@ from dolmen.protocol.errors import (
 from dolmen.simulation.virtual_time import run
 from tests.unit.client.cluster import World
 from tests.unit.client.scripted_datanode import ScriptedDatanode, for_ever
-from tests.unit.client.scripted_namenode import BLOCK_BYTES
+from tests.unit.client.scripted_namenode import BLOCK_BYTES, no_fault
 
 DATA = Random(1).randbytes(3 * BLOCK_BYTES + 12345)
 
@@ -343,6 +343,27 @@ def test_a_writer_whose_lease_ended_is_told_at_its_next_operation() -> None:
         with pytest.raises((LeaseConflict, InvalidRequest)):
             await writer.close()
         await writer.abandon()
+
+    on_world(test)
+
+
+def test_a_block_may_get_a_new_stamp_while_the_next_one_waits_to_be_allocated() -> None:
+    async def test(world: World, client: Client) -> None:
+        async def break_down() -> None:
+            raise DolmenError("this disk is broken")
+
+        async def hold_up(request: Any) -> None:
+            if isinstance(request, AllocateBlock) and request.index == 1:
+                world.namenode.fault = no_fault
+                await asyncio.sleep(3)
+
+        world.namenode.fault = hold_up
+        for name in ("d0", "d1"):
+            fail_once(world.datanodes[name], blocks.FinalizeReplica, 0, break_down)
+        await client.write_file("/a", DATA)
+        assert world.content("/a") == DATA
+        first, again = [call for call in world.namenode.heard_of(AllocateBlock) if call.index == 1]
+        assert first.previous.stamp < again.previous.stamp
 
     on_world(test)
 
