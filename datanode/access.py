@@ -19,8 +19,7 @@ class TokenCheck:
         self._wall_clock_ms = wall_clock_ms
 
     def open(self, head: BlockRequest, *allowed: Access) -> BlockToken:
-        """Return the token of a request; AccessDenied unless it covers this block, stamp and
-        use."""
+        """Return a request's token; AccessDenied unless it covers this block, stamp and use."""
         return self.open_signed(head.token, (head.block_id, head.stamp), *allowed)
 
     def open_signed(self, signed: bytes, block: tuple[int, int], *allowed: Access) -> BlockToken:

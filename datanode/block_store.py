@@ -14,6 +14,7 @@ from datanode.core.checksum_file import (
     decode,
     encode_records,
     encode_unfinished_header,
+    records_end,
 )
 from datanode.core.layout import Place, checksums_name, data_name, group_of
 from datanode.core.receiver import ReceivedChunks
@@ -33,8 +34,7 @@ from dolmen.runtime.disk import DiskFile
 from dolmen.runtime.transport import PIECE_BYTES
 
 OPEN_REPLICAS_MAX = 256
-"""Replicas being written whose two files are kept open; a process may have 1024 files by
-default."""
+"""Replicas whose two files are kept open: a process may have 1024 files by default."""
 
 UNFINISHED_REPLICAS_MAX = 10_000
 """Each costs 12 bytes of memory a chunk, 24 KiB for a block of 128 MiB."""
@@ -108,8 +108,7 @@ class BlockStore:
         return list(held.items())
 
     def report(self, block_id: int, storage_id: str) -> ReplicaReport | None:
-        """Return what a full report says of a block; None if it is not there, or only a copy
-        begun."""
+        """Return what a full report says of a block; None if nothing, as of a copy begun."""
         replica = self._replicas.get(block_id)
         if replica is None or replica.storage_id != storage_id:
             return None
@@ -197,7 +196,7 @@ class BlockStore:
             self._open[replica.block_id] = files  # the most recently used is last
             return files
         files = await self._open_files(replica, create=False)
-        files.records_end_bytes = await files.records.size()
+        files.records_end_bytes = records_end(await files.records.size())
         await self._keep_open(replica.block_id, files)
         return files
 
@@ -281,8 +280,7 @@ class BlockStore:
         await volume.remove(Place.BEING_WRITTEN, replica.block_id, replica.stamp)
 
     async def put_aside(self, replica: Replica, kind: ChangeKind, reason: str) -> None:
-        """Take a replica out of service, keep its files in quarantine and tell. The gate is
-        held."""
+        """Take a replica out of service, quarantine its files, tell. The gate is held."""
         LOG.warning("put %s aside: %s", replica, reason)
         self.forget(replica)
         await self.close_files(replica.block_id)

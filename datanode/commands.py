@@ -72,8 +72,7 @@ class CommandRunner:
                 self._reporter.command_failed(command.block_id, reason)
 
     def suspect(self, block_id: int, stamp: int) -> None:
-        """Have a replica checked that could not be read; if too many wait, its next reader
-        tells."""
+        """Have a replica checked that failed a read; if too many wait, its next reader tells."""
         if not self._others.full():
             self._others.put_nowait(CheckReplica(block_id, stamp))
 

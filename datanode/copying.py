@@ -16,7 +16,7 @@ import xxhash
 from datanode.block_store import BlockStore
 from datanode.core.layout import Place
 from datanode.core.receiver import ChunkRecord, ReceivedChunks
-from datanode.core.replicas import Replica, ReplicaEvent, next_state
+from datanode.core.replicas import Replica, ReplicaEvent, state_after
 from datanode.core.throttle import Throttle
 from datanode.writing import ReplicaWriter
 from dolmen.protocol.block_messages import (
@@ -105,8 +105,7 @@ class ReplicaCopier:
                 # Its stamp is stale, as the token proves; what it holds is kept, out of service.
                 await store.put_aside(present, ChangeKind.DELETED, "a newer stamp is copied here")
             volume = store.choose_volume(order.length_bytes)
-            state = next_state(None, ReplicaEvent.COPY_STARTED)
-            assert state is not None
+            state = state_after(None, ReplicaEvent.COPY_STARTED)
             replica = Replica(
                 order.block_id, order.stamp, state, volume.storage_id, ReceivedChunks()
             )

@@ -59,8 +59,7 @@ PATIENCE_MS = 10_000
 
 RETRY_FIRST_S = 0.05
 RETRY_LAST_S = 1.0
-"""Pauses between two attempts to connect: a restart is noticed at once, a long absence costs
-little."""
+"""Pauses between two attempts: a restart is noticed at once, a long absence costs little."""
 
 LOG = logging.getLogger("datanode")
 

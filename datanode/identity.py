@@ -21,8 +21,7 @@ FORMAT_VERSION = 1
 _ID_BITS = 128
 _SECRET_NAME = "cluster.secret"
 _OWN_NAMES = frozenset({"lock", _SECRET_NAME, "volumes", "lost+found"})
-"""What a directory may hold before it has an identity: an earlier start that reached no
-namenode."""
+"""What a directory may hold without identity: an earlier start reached no namenode."""
 
 LOG = logging.getLogger("datanode")
 

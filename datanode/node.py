@@ -20,15 +20,13 @@ from dolmen.runtime.machine import Machine
 from dolmen.runtime.transport import Listener
 
 FIRST_ATTEMPT_S = 2.0
-"""How long a start waits to be registered or refused: a wrong secret is told by the start
-itself."""
+"""How long a start waits to be registered or refused, so that it can tell a wrong secret."""
 
 LOG = logging.getLogger("datanode")
 
 
 class Datanode:
-    """One datanode. It has its machine for itself: stopping or killing it ends the machine's
-    use."""
+    """One datanode. The machine is its own: stopping or killing it ends the machine's use."""
 
     def __init__(self, machine: Machine, options: DatanodeOptions) -> None:
         self.address = ""

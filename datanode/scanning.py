@@ -15,7 +15,7 @@ from datanode.block_store import BlockStore, verify_file
 from datanode.core.checksum_file import Contents, FinalizedContents, decode
 from datanode.core.layout import Place, checksums_name, data_name, group_of, parse_name
 from datanode.core.receiver import PrefixFinder
-from datanode.core.replicas import Replica, ReplicaEvent, next_state
+from datanode.core.replicas import Replica, ReplicaEvent, state_after
 from datanode.core.restart import (
     Discard,
     FoundBlock,
@@ -202,8 +202,7 @@ class VolumeScan:
         finally:
             await file.close()
         await self._clear(block_id, names.all_but(Place.BEING_WRITTEN, (found.place, found.stamp)))
-        state = next_state(ReplicaState.BEING_WRITTEN, ReplicaEvent.RESTARTED)
-        assert state is not None
+        state = state_after(ReplicaState.BEING_WRITTEN, ReplicaEvent.RESTARTED)
         received = finder.received
         await self._add(Replica(block_id, found.stamp, state, volume.storage_id, received))
 

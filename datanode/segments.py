@@ -6,7 +6,7 @@ stored here stays good even if the next hop failed: segments are idempotent, and
 who failed.
 
 Each hop waits for the one behind it for a shorter time than the one before waits for it, so that
-the node before the silent one speaks first. `HopDeadline` spreads a base time over the pipeline.
+the node before the silent one speaks first. `hop_deadline_s` spreads a base time over the pipeline.
 """
 
 import asyncio
@@ -40,8 +40,7 @@ from dolmen.protocol.tokens import BlockToken
 from dolmen.runtime.transport import Body, IncomingBody, Transport
 
 HOP_DEADLINE_CONNECTS = 4
-"""The first hop's deadline in connect timeouts: longer than connecting down the rest of the
-chain."""
+"""The writer's deadline in connect timeouts: longer than connecting down a pipeline."""
 
 REASON_LIMIT = 300
 

@@ -19,8 +19,7 @@ from dolmen.protocol.identifiers import format_block_id
 from dolmen.runtime.disk import Disk
 
 RESERVE_SHARE = 20
-"""The reserve is at most one in this many bytes of the volume (5 %), so that small ones can be
-used."""
+"""The reserve is at most one in this many bytes (5 %), so that small volumes can be used."""
 
 LOG = logging.getLogger("datanode")
 

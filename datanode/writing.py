@@ -19,7 +19,7 @@ from datanode.core.receiver import (
     ReceivedChunks,
     contradiction,
 )
-from datanode.core.replicas import Replica, ReplicaEvent, next_state, no_such_replica
+from datanode.core.replicas import Replica, ReplicaEvent, no_such_replica, state_after
 from datanode.volume import is_full
 from dolmen.protocol.checksums import CHUNK_BYTES, block_digest
 from dolmen.protocol.datanode_messages import ChangeKind, ReplicaState
@@ -50,8 +50,7 @@ class ReplicaWriter:
                 self._find_open(block_id, stamp)
                 return
             volume = store.choose_volume(length_bytes)
-            state = next_state(None, ReplicaEvent.FIRST_SEGMENT_ARRIVED)
-            assert state is not None
+            state = state_after(None, ReplicaEvent.FIRST_SEGMENT_ARRIVED)
             replica = Replica(block_id, stamp, state, volume.storage_id, ReceivedChunks())
             try:
                 await store.create(replica)
@@ -193,8 +192,7 @@ class ReplicaWriter:
             store.tell(ChangeKind.STORED, replica)
 
     async def _cut(self, replica: Replica, length_bytes: int) -> ReceivedChunks:
-        """Return the chunks of the first `length_bytes`; the last one gets a checksum of its
-        own."""
+        """Return the chunks of the first `length_bytes`, the last one with a new checksum."""
         received = replica.received
         place = Place.BEING_WRITTEN
         if received is None:

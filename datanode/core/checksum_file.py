@@ -76,6 +76,12 @@ def encode_records(block_id: int, records: list[ChunkRecord]) -> bytes:
     return b"".join(parts)
 
 
+def records_end(size_bytes: int) -> int:
+    """Return where the next record goes in a file of this size: a torn one is written over."""
+    whole = max(0, size_bytes - UNFINISHED_HEADER_BYTES) // RECORD_BYTES
+    return UNFINISHED_HEADER_BYTES + whole * RECORD_BYTES
+
+
 def encode_finalized(contents: FinalizedContents) -> bytes:
     """Return the checksum file of a finalized replica."""
     header = _FINALIZED.pack(

@@ -46,8 +46,7 @@ def checksums_name(block_id: int, stamp: int) -> str:
 
 
 def parse_name(name: str) -> tuple[int, int | None] | None:
-    """Return (block id, stamp), (block id, None) for a data file, None for a name of neither
-    kind."""
+    """Return (block id, stamp), with None as stamp for data; None for a name of no kind."""
     digits, dot, rest = name.partition(".")
     if len(digits) != _BLOCK_ID_DIGITS or not dot or not _is_hexadecimal(digits):
         return None

@@ -163,8 +163,7 @@ class ReceivedChunks:
         assert full == self._full, f"{full} chunks are full, {self._full} are counted"
 
     def place(self, piece: Piece) -> Placement:
-        """Decide what to do with a verified piece; InvalidRequest if it contradicts what is
-        stored."""
+        """Decide about a verified piece; InvalidRequest if it contradicts what is stored."""
         placement = Placement()
         first = piece.offset_bytes // CHUNK_BYTES
         for number in range(chunk_count(len(piece.data))):

@@ -74,6 +74,14 @@ def next_state(state: ReplicaState | None, event: ReplicaEvent) -> ReplicaState 
         raise ImpossibleTransition(f"{event.name} cannot happen to {name}") from None
 
 
+def state_after(state: ReplicaState | None, event: ReplicaEvent) -> ReplicaState:
+    """Return the state after an event that does not end the replica."""
+    after = next_state(state, event)
+    if after is None:
+        raise ImpossibleTransition(f"a replica does not outlive {event.name}")
+    return after
+
+
 @dataclass(slots=True)
 class Replica:
     """One replica as the datanode knows it.
@@ -102,10 +110,7 @@ class Replica:
 
     def happened(self, event: ReplicaEvent) -> None:
         """Change the state of a replica that goes on to exist."""
-        state = next_state(self.state, event)
-        if state is None:
-            raise ImpossibleTransition(f"{self} ends with {event.name}")
-        self.state = state
+        self.state = state_after(self.state, event)
 
     def become_finalized(self, event: ReplicaEvent, length_bytes: int, digest: bytes) -> None:
         """The files are durable in their final form: forget the chunks, keep what is reported."""

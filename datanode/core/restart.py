@@ -55,8 +55,7 @@ class Discard:
 
 @dataclass(frozen=True)
 class SetAside:
-    """Files that cannot be explained, or do not fit; `damaged` is what they claim to be, if
-    known."""
+    """Files that do not fit; `damaged` is what they claim to be, if that is known."""
 
     reason: str
     damaged: FinalizedContents | None = None

@@ -1,8 +1,7 @@
 """A token bucket: how long to wait so that bytes do not flow faster than a rate."""
 
 BURST_S = 0.25
-"""What may be moved at once after a pause: enough to keep a stream smooth, too little to be
-felt."""
+"""What may be moved at once after a pause: keeps a stream smooth, and is not felt."""
 
 
 class Throttle:

@@ -13,6 +13,7 @@ from datanode.core.checksum_file import (
     encode_finalized,
     encode_records,
     encode_unfinished_header,
+    records_end,
 )
 from datanode.core.receiver import ChunkRecord
 from dolmen.protocol.checksums import CHUNK_BYTES, block_digest, chunk_checksums
@@ -75,6 +76,15 @@ def test_a_truncated_unfinished_file_keeps_its_intact_records(length: int) -> No
     assert isinstance(found, UnfinishedContents)
     whole = (length - UNFINISHED_HEADER_BYTES) // RECORD_BYTES
     assert found.records == RECORDS[:whole]
+
+
+@given(length=st.integers(UNFINISHED_HEADER_BYTES, len(UNFINISHED)))
+def test_a_record_that_was_torn_is_written_over_by_the_next_one(length: int) -> None:
+    whole = (length - UNFINISHED_HEADER_BYTES) // RECORD_BYTES
+    again = UNFINISHED[: records_end(length)] + encode_records(BLOCK, [RECORDS[0]])
+    found = decode(again, CLUSTER, BLOCK)
+    assert isinstance(found, UnfinishedContents)
+    assert found.records == [*RECORDS[:whole], RECORDS[0]]
 
 
 @given(bit=st.integers(8 * UNFINISHED_HEADER_BYTES, 8 * len(UNFINISHED) - 1))
