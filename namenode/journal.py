@@ -12,7 +12,6 @@ is awaited, snapshots show the state before the batch.
 """
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
@@ -40,8 +39,6 @@ from namenode.core.tables import View, Writer
 from namenode.free_space import FreeSpace
 from namenode.store import Store
 from namenode.waiting import Decide, Request, WaitingRequests
-
-log = logging.getLogger(__name__)
 
 QUEUE_LIMIT = 10_000
 """A second's work: who comes later would wait longer than a client is patient."""
@@ -176,14 +173,14 @@ class Journal:
         try:
             self._decide_all(decided)
             cancelled = await self._make_durable(decided)
+            for answer in decided.answers:
+                self._give(answer)
         except BaseException:
             for request in decided.taken:
                 request.future.cancel()  # nobody knows what becomes of these
             raise
         finally:
             decided.writer.abort()
-        for answer in decided.answers:
-            self._give(answer)
         if cancelled:
             raise asyncio.CancelledError
 
