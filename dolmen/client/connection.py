@@ -159,7 +159,7 @@ class NamenodeConnection:
             await asyncio.wait([self._opening])
         await self._drop(self._connection)
         if self._watching is not None:
-            await self._watching
+            await asyncio.wait([self._watching])  # it may have been cancelled with its loop
 
     # ------------------------------------------------------------ one attempt
 
