@@ -49,6 +49,8 @@ BATCH_BYTES = PAYLOAD_LIMIT_BYTES - GROUP_LIMIT_BYTES
 BATCH_S = 0.005
 """How long deciding may keep the event loop from everybody else."""
 
+STOPPING = "the namenode is stopping"
+
 ApplyGroup = Callable[[tuple[AnyEdit, ...], Writer, int], None]
 Release = Callable[[tuple[Effect, ...]], None]
 
@@ -104,7 +106,7 @@ class Journal:
         one of the blocks, until `deadline` (a time of the event loop): then TooFewDatanodes.
         """
         if self._closing:
-            raise StandbyNamenode("the namenode is stopping")
+            raise StandbyNamenode(STOPPING)
         if len(self._queue) >= QUEUE_LIMIT:
             raise Overloaded(f"{QUEUE_LIMIT} changes wait to be made already")
         request = Request(decide, deadline)
@@ -153,7 +155,7 @@ class Journal:
         self._closing = True
         for request in self._waiting.take_all():
             if not request.future.done():
-                request.future.set_exception(StandbyNamenode("the namenode is stopping"))
+                request.future.set_exception(StandbyNamenode(STOPPING))
         self._work.set()
 
     async def _has_work(self) -> bool:
@@ -204,6 +206,8 @@ class Journal:
     def _decide(self, request: Request, decided: _Decided) -> None:
         outcome = request.decide(decided.writer, decided.now_ms)
         if isinstance(outcome, Waits):
+            if self._closing:
+                raise StandbyNamenode(STOPPING)
             self._waiting.add(request, outcome)
             return
         if outcome.edits:

@@ -90,12 +90,15 @@ def test_closing_refuses_what_waits_and_what_comes() -> None:
         parked = asyncio.create_task(writing.journal.submit(Switch(), 1e9))
         await asyncio.sleep(1)
         queued = asyncio.create_task(writing.journal.submit(make_new("a")))
+        late = asyncio.create_task(writing.journal.submit(Switch(), 1e9))
         await asyncio.sleep(0)
         writing.journal.close()
         await running
         assert await queued == done("a")
         with pytest.raises(StandbyNamenode):
             await parked
+        with pytest.raises(StandbyNamenode):
+            await late
         with pytest.raises(StandbyNamenode):
             await writing.journal.submit(make_new("b"))
 
