@@ -177,9 +177,12 @@ class ReplicaCopier:
         self, copy: "_Copy", answered: Answered, checksums: bytes, span: tuple[int, int]
     ) -> None:
         start, end = span
-        buffer = memoryview(bytearray(min(COPY_PIECE_BYTES, end - start)))
-        for offset in range(start, end, COPY_PIECE_BYTES):
-            data = buffer[: min(COPY_PIECE_BYTES, end - offset)]
+        step = COPY_PIECE_BYTES
+        if copy.throttle is not None:
+            step = copy.throttle.step_bytes(CHUNK_BYTES, COPY_PIECE_BYTES)
+        buffer = memoryview(bytearray(min(step, end - start)))
+        for offset in range(start, end, step):
+            data = buffer[: min(step, end - offset)]
             await self._wait_turn(copy, len(data))
             await answered.body.read_into(data)
             first, last = offset // CHUNK_BYTES, chunk_count(offset + len(data))

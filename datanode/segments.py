@@ -149,7 +149,7 @@ class SegmentReceiver:
             async with self._transport.exchange(
                 target.address,
                 encode_head(onward),
-                Body(head.length_bytes, relay.pieces()),
+                Body(head.length_bytes, relay),
                 stall_s=stall_s,
             ) as answered:
                 reply = decode_block_reply(answered.head)
@@ -181,35 +181,46 @@ class Relay:
 
     A buffer may be filled again once the piece *after* it was handed over: the sender has then
     asked for that piece, and so is done with the one before. A sender that gave up takes nothing
-    any more, and holds nobody up.
+    any more, and holds nobody up. Until the first piece has passed, the sender may begin again: a
+    request that a pooled connection lost is repeated before anybody is blamed (rule 20).
     """
 
     def __init__(self) -> None:
-        self._queue: asyncio.Queue[memoryview | None] = asyncio.Queue(maxsize=1)
+        self._piece: memoryview | None = None
+        self._filled = asyncio.Event()
+        """There is a piece, or there will be none any more."""
         self._taken = asyncio.Event()
         self._taken.set()
+        self._begun = False
         self._abandoned = False
 
     async def hand_over(self, data: memoryview) -> None:
         """Give the sender a piece, when it is done with the one before."""
         await self._taken.wait()
         if not self._abandoned:
+            self._piece = data
             self._taken.clear()
-            self._queue.put_nowait(data)
+            self._filled.set()
 
     async def end(self) -> None:
         """There are no more pieces; return when the sender is done with the last one."""
         await self._taken.wait()
-        if not self._abandoned:
-            self._queue.put_nowait(None)
+        self._filled.set()
 
     def abandon(self) -> None:
         """The sender takes no more pieces."""
         self._abandoned = True
         self._taken.set()
 
-    async def pieces(self) -> AsyncIterator[memoryview]:
+    async def __aiter__(self) -> AsyncIterator[memoryview]:
         """Yield the pieces, for the sender."""
-        while (piece := await self._queue.get()) is not None:
-            yield piece
+        if self._begun:
+            raise PeerLost("the connection broke in the middle of the segment")
+        while True:
+            await self._filled.wait()
+            if self._piece is None:
+                return
+            yield self._piece
+            self._piece, self._begun = None, True
+            self._filled.clear()
             self._taken.set()

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datanode.segments import Relay, hop_deadline_s
+from dolmen.protocol.errors import PeerLost
 from dolmen.simulation import virtual_time
 
 
@@ -22,7 +23,7 @@ def test_a_buffer_is_not_filled_again_before_the_sender_is_done_with_it() -> Non
     buffers = [memoryview(bytearray(4)) for _ in range(2)]
 
     async def send() -> None:
-        async for piece in relay.pieces():
+        async for piece in relay:
             await asyncio.sleep(1)  # a slow peer
             sent.extend(piece)
 
@@ -44,7 +45,7 @@ def test_a_sender_that_gave_up_holds_nobody_up(taken: int) -> None:
     relay = Relay()
 
     async def send() -> None:
-        pieces = relay.pieces()
+        pieces = aiter(relay)
         for _ in range(taken):
             await anext(pieces)
         relay.abandon()
@@ -57,3 +58,25 @@ def test_a_sender_that_gave_up_holds_nobody_up(taken: int) -> None:
             await relay.end()
 
     virtual_time.run(scenario())
+
+
+def test_a_sender_may_begin_again_until_the_first_piece_has_passed() -> None:
+    relay, sent = Relay(), bytearray()
+
+    async def send() -> None:
+        lost = aiter(relay)
+        await anext(lost)  # the connection breaks while this one is sent
+        async for piece in relay:
+            sent.extend(piece)
+        with pytest.raises(PeerLost):
+            await anext(aiter(relay))
+
+    async def scenario() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(send())
+            await relay.hand_over(memoryview(b"one"))
+            await relay.hand_over(memoryview(b"two"))
+            await relay.end()
+
+    virtual_time.run(scenario())
+    assert sent == b"onetwo"

@@ -15,6 +15,12 @@ def test_the_rate_holds_but_for_one_burst(sizes: list[int], pause_s: float) -> N
     assert sum(sizes[:-1]) <= 1000 * (elapsed_s + BURST_S) + 1e-6
 
 
+def test_a_step_is_whole_units_and_short_at_a_slow_rate() -> None:
+    assert Throttle(1, 0.0).step_bytes(64, 512) == 64
+    assert Throttle(1000, 0.0).step_bytes(64, 512) == 192
+    assert Throttle(10**9, 0.0).step_bytes(64, 512) == 512
+
+
 def test_the_first_bytes_after_a_pause_wait_for_nothing() -> None:
     throttle = Throttle(1000, 0.0)
     assert throttle.take(10_000, 100.0) == 0.0
