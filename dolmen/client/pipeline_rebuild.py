@@ -118,10 +118,13 @@ class PipelineRebuild:
             self._links.datanodes.write_failures.add(target.datanode_id, now_s)
 
     async def _restamp(self, target: Target, new: AllocatedBlock) -> None:
+        datanodes = self._links.datanodes
         old_stamp = self._stamps[target.datanode_id]
         head = RestampReplica(new.token, new.block_id, new.stamp, old_stamp, self._prefix_bytes)
         try:
-            await self._links.datanodes.ask(target.address, head, ReplicaRestamped)
+            await datanodes.ask(
+                target.address, head, ReplicaRestamped, stall_s=datanodes.write_stall_s
+            )
         except NoSuchReplica:
             if self._prefix_bytes:
                 raise

@@ -347,6 +347,23 @@ def test_a_writer_whose_lease_ended_is_told_at_its_next_operation() -> None:
     on_world(test)
 
 
+def test_two_silent_datanodes_cost_two_deadlines() -> None:
+    async def test(world: World, client: Client) -> None:
+        for name in ("d1", "d2"):
+            datanode = world.datanodes[name]
+
+            async def stopped(head: Any, datanode: ScriptedDatanode = datanode) -> None:
+                if datanode.served["WriteSegment"] >= 5:
+                    await for_ever(head)
+
+            datanode.fault = stopped
+        await client.write_file("/a", DATA)
+        assert world.content("/a") == DATA
+        assert asyncio.get_running_loop().time() < 30
+
+    on_world(test)
+
+
 def test_a_block_may_get_a_new_stamp_while_the_next_one_waits_to_be_allocated() -> None:
     async def test(world: World, client: Client) -> None:
         async def break_down() -> None:
