@@ -24,6 +24,7 @@ EXIT_UNREACHABLE = 6
 EXIT_DAMAGED = 7
 EXIT_INTERRUPTED = 130  #: as a shell reports death by SIGINT
 EXIT_BROKEN_PIPE = 141  #: as a shell reports death by SIGPIPE
+EXIT_TERMINATED = 143  #: as a shell reports death by SIGTERM
 
 #: The first class that fits decides.
 CODES: tuple[tuple[type[Exception], int], ...] = (

@@ -22,6 +22,9 @@ STARTED_FIELD = 19
 
 ENDED_STATES = ("Z", "X")
 
+#: A killed process ends as soon as the kernel lets go of it: a slow disk may keep it a while.
+KILL_PATIENCE_S = 10.0
+
 
 @dataclass(frozen=True)
 class Process:
@@ -68,7 +71,10 @@ def identify(pid: int) -> Process:
 
 
 def stop_processes(processes: list[Process], patience_s: float) -> list[Process]:
-    """Ask all to end, end those that do not within `patience_s`; return the ones that had to be."""
+    """Ask all to end, end those that do not within `patience_s`; return the ones that had to be.
+
+    All are gone when this returns; TimeoutError if one does not even go when it is killed.
+    """
     handles = {}
     try:
         for process in processes:
@@ -80,8 +86,9 @@ def stop_processes(processes: list[Process], patience_s: float) -> list[Process]
         stubborn = _await_end(set(handles), patience_s)
         for handle in stubborn:
             _send(handle, signal.SIGKILL)
-        # A killed process ends as soon as the kernel lets go of it: a disk may keep it that long.
-        _await_end(stubborn, patience_s)
+        for handle in _await_end(stubborn, KILL_PATIENCE_S):
+            pid = handles[handle].pid
+            raise TimeoutError(f"process {pid} does not end though it was killed: its disk hangs")
         return [handles[handle] for handle in stubborn]
     finally:
         for handle in handles:
@@ -133,9 +140,14 @@ def _await_end(handles: set[int], patience_s: float) -> set[int]:
 
 
 def _environment() -> dict[str, str]:
-    """Ours, and where this Dolmen is if it runs from a clone that is not installed."""
+    """Ours, and where this Dolmen is if it runs from a clone that is not installed.
+
+    Without our own variables: what they say is in the flags, and a relative DOLMEN_CONFIG would
+    lead elsewhere.
+    """
+    ours = {name: text for name, text in os.environ.items() if not name.startswith("DOLMEN_")}
     place = Path(dolmen.__file__).resolve().parents[1]
-    if place.name in ("site-packages", "dist-packages"):
-        return dict(os.environ)
-    others = os.environ.get("PYTHONPATH")
-    return {**os.environ, "PYTHONPATH": f"{place}{os.pathsep}{others}" if others else str(place)}
+    if place.name not in ("site-packages", "dist-packages"):
+        others = os.environ.get("PYTHONPATH")
+        ours["PYTHONPATH"] = f"{place}{os.pathsep}{others}" if others else str(place)
+    return ours

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import signal
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
@@ -10,7 +11,7 @@ from typing import TypeVar
 import click
 
 from dolmen.cli.cluster_path import ClusterPath
-from dolmen.cli.exit_codes import EXIT_SOME_FAILED, describe, exit_code_of
+from dolmen.cli.exit_codes import EXIT_SOME_FAILED, EXIT_TERMINATED, describe, exit_code_of
 from dolmen.cli.said import Said
 from dolmen.client import Client, ClientOptions
 from dolmen.client.url import choose_address, choose_user
@@ -68,6 +69,7 @@ def run(work: Callable[[Session], Coroutine[None, None, Result]], files: int = 1
     """
 
     async def with_session() -> Result:
+        _cancel_on_sigterm()
         said = Said.now()
         session = Session(said, said.settings(), files * STREAMS_PER_FILE)
         try:
@@ -75,7 +77,17 @@ def run(work: Callable[[Session], Coroutine[None, None, Result]], files: int = 1
         finally:
             await session.close()
 
-    return asyncio.run(with_session())
+    try:
+        return asyncio.run(with_session())
+    except asyncio.CancelledError:
+        click.get_current_context().exit(EXIT_TERMINATED)
+
+
+def _cancel_on_sigterm() -> None:
+    """As Ctrl-C does, so that what was begun is cleared away."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
 
 
 class Failures:

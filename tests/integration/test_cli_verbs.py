@@ -306,15 +306,19 @@ def test_nobody_who_reads_ends_the_command_quietly(shell: Shell, space: str) -> 
     process.stdin.close()
 
 
-def test_an_interrupted_put_publishes_nothing(dolmen: Verb, shell: Shell, space: str) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_put_publishes_nothing(
+    dolmen: Verb, shell: Shell, space: str, number: signal.Signals, code: int
+) -> None:
     process = shell.start("put", "-", f"{space}/x")
     assert process.stdin is not None
     # More than a pipe holds: when this is written, the command is reading.
     process.stdin.write(bytes(1 << 20))
     process.stdin.flush()
-    process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 130
-    process.communicate()
+    process.send_signal(number)
+    assert process.wait(30) == code
+    _, said = process.communicate()
+    assert said == b""
     assert lines(dolmen("ls", space)) == []
 
 
