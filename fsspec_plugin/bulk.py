@@ -16,7 +16,7 @@ import fsspec.asyn
 from fsspec.callbacks import DEFAULT_CALLBACK, Callback
 from fsspec.utils import isfilelike, stringify_path
 
-from dolmen.client import Client, Reader, Writer
+from dolmen.client import Reader, Writer
 from dolmen.client.transfer import download_stream, read_in_order
 from dolmen.protocol.checksums import Buffer
 from dolmen.protocol.client_messages import FileInfo
@@ -143,12 +143,14 @@ class Bulk(Changes):
 
     @translates_errors
     async def _open_writer(self, path: Any, exclusive: bool = False, **options: Any) -> Writer:
-        client: Client = await self._client()
-        return await client.open_writer(
+        connected = await self._connected()
+        writer = await connected.client.open_writer(
             self._ask(path).path,
             exclusive=exclusive,
             **named(options, "replication", "block_size_bytes", "mode"),
         )
+        connected.writers.add(writer)
+        return writer
 
     @translates_errors
     async def _publish(self, path: Any, writer: Writer) -> FileInfo:

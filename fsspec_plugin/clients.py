@@ -16,7 +16,7 @@ from collections.abc import AsyncGenerator, Callable
 from concurrent import futures
 from dataclasses import dataclass
 
-from dolmen.client import Client
+from dolmen.client import Client, Writer
 
 TRANSFERS_MAX = 16
 """Whole files moved at once per client: fsspec starts a hundred and more, each with buffers."""
@@ -31,11 +31,12 @@ _endings: set["asyncio.Task[None]"] = set()
 
 @dataclass(frozen=True)
 class Connected:
-    """A client in use, and the turns for moving whole files with it."""
+    """A client in use, the turns for moving whole files with it, and who still writes."""
 
     client: Client
     transfers: asyncio.Semaphore
-    lifetime: AsyncGenerator[Client, None]
+    writers: "weakref.WeakSet[Writer]"
+    lifetime: AsyncGenerator[None, None]
 
 
 OfLoop = dict[asyncio.AbstractEventLoop, Connected]
@@ -61,9 +62,11 @@ class Clients:
         self._forget_what_is_gone()
         loop = asyncio.get_running_loop()
         if loop not in self._of_loop:
-            lifetime = _live(self._open_client(), self._of_loop)
-            client = await anext(lifetime)
-            self._of_loop[loop] = Connected(client, asyncio.Semaphore(TRANSFERS_MAX), lifetime)
+            client, turns = self._open_client(), asyncio.Semaphore(TRANSFERS_MAX)
+            writers: weakref.WeakSet[Writer] = weakref.WeakSet()
+            lifetime = _live(client, writers, self._of_loop)
+            await anext(lifetime)
+            self._of_loop[loop] = Connected(client, turns, writers, lifetime)
         return self._of_loop[loop]
 
     async def close(self) -> None:
@@ -89,11 +92,14 @@ class Clients:
             del self._of_loop[loop]
 
 
-async def _live(client: Client, of_loop: OfLoop) -> AsyncGenerator[Client, None]:
+async def _live(
+    client: Client, writers: "weakref.WeakSet[Writer]", of_loop: OfLoop
+) -> AsyncGenerator[None, None]:
     try:
-        yield client
+        yield
     finally:
         of_loop.pop(asyncio.get_running_loop(), None)
+        await asyncio.gather(*(writer.abandon() for writer in list(writers)))
         await client.close()
 
 
