@@ -117,7 +117,7 @@ BlockReply = (
 )
 
 _ENCODER = msgspec.msgpack.Encoder()
-_REQUEST_DECODER = msgspec.msgpack.Decoder(BlockRequest)
+_REQUEST_DECODER: msgspec.msgpack.Decoder[BlockRequest] = msgspec.msgpack.Decoder(BlockRequest)
 _REPLY_DECODER: msgspec.msgpack.Decoder[BlockReply] = msgspec.msgpack.Decoder(BlockReply)
 
 

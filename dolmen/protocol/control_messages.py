@@ -63,7 +63,7 @@ Call = Greet | ClientCall | DatanodeCall
 Reply = Greeting | Refusal | ClientReply | DatanodeReply
 
 _ENCODER = msgspec.msgpack.Encoder()
-_CALL_DECODER = msgspec.msgpack.Decoder(Call)
+_CALL_DECODER: msgspec.msgpack.Decoder[Call] = msgspec.msgpack.Decoder(Call)
 _REPLY_DECODER: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
 
 
