@@ -15,6 +15,7 @@ from datanode.heartbeats import ControlLoop, Profile
 from datanode.identity import Home, Membership, find_secret
 from datanode.options import DatanodeOptions
 from datanode.serving import Serving, open_serving
+from dolmen.protocol.errors import InvalidRequest, StartRefused
 from dolmen.protocol.identifiers import parse_address
 from dolmen.runtime.machine import Machine
 from dolmen.runtime.transport import Listener
@@ -107,7 +108,12 @@ class Datanode:
 
     async def _prepare(self) -> Membership:
         """Take the directories and read them, as far as they have an identity."""
-        parse_address(self._options.namenode)
+        try:
+            parse_address(self._options.namenode)
+            if self._options.advertise is not None:
+                parse_address(self._options.advertise)
+        except InvalidRequest as error:
+            raise StartRefused(error.message) from None
         for home in self._homes:
             await home.open()
         secret = await find_secret(self._homes, self._options.secret_file)

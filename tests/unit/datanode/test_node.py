@@ -337,6 +337,17 @@ def test_a_directory_that_is_not_ours_is_refused(path: str, data: bytes, reason:
     world.run(scenario())
 
 
+@pytest.mark.parametrize("given", [{"namenode": "nowhere"}, {"advertise": "host:99999"}])
+def test_an_address_of_no_form_is_refused(given: dict[str, str]) -> None:
+    world = World()
+
+    async def scenario() -> None:
+        with pytest.raises(StartRefused, match="not an address of the form host:port"):
+            await world.make("a", **given).start()
+
+    world.run(scenario())
+
+
 def test_a_datanode_without_a_secret_is_told_where_to_get_one() -> None:
     world = World()
 
