@@ -1,6 +1,6 @@
 """A cluster for the client's tests, on one simulated network."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Any
 
@@ -11,6 +11,7 @@ from dolmen.runtime.machine import Machine
 from dolmen.simulation.sim_key_value import SimKeyValueStore
 from dolmen.simulation.sim_network import SimNetwork
 from dolmen.simulation.sim_transport import SimTransport
+from dolmen.simulation.virtual_time import run
 from tests.unit.client.scripted_datanode import KEYS, ScriptedDatanode
 from tests.unit.client.scripted_namenode import ScriptedNamenode, StoredBlock
 
@@ -92,3 +93,18 @@ def _no_disk() -> Any:
 
 async def _at_once(work: Callable[[], Any]) -> Any:
     return work()
+
+
+def on_world(test: Callable[[World, Client], Awaitable[None]], **options: Any) -> None:
+    """Run a test with a world of four datanodes and a client, in virtual time."""
+
+    async def main() -> None:
+        world = await World().start()
+        client = world.client(**options)
+        try:
+            await test(world, client)
+        finally:
+            await client.close()
+        assert world.network.failures == []
+
+    run(main())

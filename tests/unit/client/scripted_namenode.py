@@ -201,6 +201,8 @@ class ScriptedNamenode:
         assert request.index in (len(file.blocks), len(file.blocks) - 1)
         if request.index == len(file.blocks):
             self._commit(file, request.previous)
+        for earlier in file.blocks[: max(0, request.index - 1)]:
+            assert len(self.world.good_replicas(earlier)) >= 2, "a third block is unfinished"
         members = self.world.choose(set(request.excluded), 3)
         if len(members) < 2:
             raise TooFewDatanodes(f"only {len(members)} datanodes")

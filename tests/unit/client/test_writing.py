@@ -1,7 +1,6 @@
 """Writers on simulated machines: what is stored, and what datanodes that fail on the way cost."""
 
 import asyncio
-import gc
 from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Any
@@ -13,42 +12,20 @@ from dolmen.client.client import Client
 from dolmen.protocol import block_messages as blocks
 from dolmen.protocol.checksums import CHUNK_BYTES
 from dolmen.protocol.client_messages import (
-    AbandonFile,
     AllocateBlock,
-    PublishFile,
     RebuildPipeline,
-    RenewLeases,
 )
 from dolmen.protocol.errors import (
     BlockMissing,
     DolmenError,
-    InvalidRequest,
-    LeaseConflict,
-    PathExists,
     StaleGeneration,
     TooFewDatanodes,
 )
-from dolmen.simulation.virtual_time import run
-from tests.unit.client.cluster import World
+from tests.unit.client.cluster import World, on_world
 from tests.unit.client.scripted_datanode import ScriptedDatanode, for_ever
 from tests.unit.client.scripted_namenode import BLOCK_BYTES, no_fault
 
 DATA = Random(1).randbytes(3 * BLOCK_BYTES + 12345)
-
-
-def on_world(test: Callable[[World, Client], Awaitable[None]], **options: Any) -> None:
-    """Run a test with a world of four datanodes and a client, in virtual time."""
-
-    async def main() -> None:
-        world = await World().start()
-        client = world.client(**options)
-        try:
-            await test(world, client)
-        finally:
-            await client.close()
-        assert world.network.failures == []
-
-    run(main())
 
 
 def fail_once(
@@ -243,110 +220,6 @@ def test_too_few_datanodes_is_told_when_the_patience_ends() -> None:
     on_world(test, retry_for_ms=4000)
 
 
-def test_memory_is_bounded_by_the_window() -> None:
-    async def test(world: World, client: Client) -> None:
-        world.network.conditions.bytes_per_s = 1e5
-        writer = await client.open_writer("/a")
-        window = writer._window
-        most = 0
-        for start in range(0, len(DATA), 10_000):
-            await writer.write(bytearray(DATA[start : start + 10_000]))
-            most = max(most, window.taken)
-        await writer.close()
-        assert most == 3
-        assert window.taken == 0
-        assert len(window._free) <= 3
-        assert world.content("/a") == DATA
-
-    on_world(test, segments_in_flight=2)
-
-
-def test_an_abandoned_writer_publishes_nothing_and_may_be_abandoned_twice() -> None:
-    async def test(world: World, client: Client) -> None:
-        writer = await client.open_writer("/a")
-
-        async def fail() -> None:
-            async with writer:
-                await writer.write(DATA)
-                raise ZeroDivisionError
-
-        with pytest.raises(ZeroDivisionError):
-            await fail()
-        await writer.abandon()
-        assert len(world.namenode.heard_of(AbandonFile)) == 1
-        assert "/a" not in world.namenode.paths
-        with pytest.raises(InvalidRequest, match="abandoned"):
-            await writer.write(b"more")
-        with pytest.raises(InvalidRequest, match="abandoned"):
-            await writer.close()
-
-    on_world(test)
-
-
-def test_a_cancelled_write_publishes_nothing() -> None:
-    async def test(world: World, client: Client) -> None:
-        world.network.conditions.bytes_per_s = 1e4
-        writing = asyncio.create_task(client.write_file("/a", DATA))
-        await asyncio.sleep(20)
-        writing.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await writing
-        assert world.namenode.heard_of(PublishFile) == []
-        assert len(world.namenode.heard_of(AbandonFile)) == 1
-
-    on_world(test)
-
-
-def test_a_dead_namenode_does_not_make_abandoning_fail() -> None:
-    async def test(world: World, client: Client) -> None:
-        writer = await client.open_writer("/a")
-        await writer.write(DATA)
-        world.namenode.kill()
-        await writer.abandon()
-        assert asyncio.get_running_loop().time() < 5
-
-    on_world(test)
-
-
-def test_an_exclusive_writer_that_comes_second_is_refused_at_close() -> None:
-    async def test(world: World, client: Client) -> None:
-        first = await client.open_writer("/a", exclusive=True)
-        second = await client.open_writer("/a", exclusive=True)
-        await first.close()
-        with pytest.raises(PathExists):
-            await second.close()
-        assert len(world.namenode.files) == 1
-
-    on_world(test)
-
-
-def test_leases_are_renewed_while_a_writer_is_open_and_not_after() -> None:
-    async def test(world: World, client: Client) -> None:
-        writer = await client.open_writer("/a")
-        await asyncio.sleep(110)
-        assert len(world.namenode.heard_of(RenewLeases)) == 5
-        await writer.close()
-        await asyncio.sleep(110)
-        assert len(world.namenode.heard_of(RenewLeases)) == 5
-
-    on_world(test)
-
-
-def test_a_writer_whose_lease_ended_is_told_at_its_next_operation() -> None:
-    async def test(world: World, client: Client) -> None:
-        writer = await client.open_writer("/a")
-        await writer.write(DATA)
-        world.namenode.ended = tuple(world.namenode.files)
-        await asyncio.sleep(21)
-        with pytest.raises(LeaseConflict, match="lease on /a has ended"):
-            await writer.write(DATA)
-        with pytest.raises((LeaseConflict, InvalidRequest)):
-            await writer.close()
-        await writer.abandon()
-
-    on_world(test)
-
-
 def test_two_silent_datanodes_cost_two_deadlines() -> None:
     async def test(world: World, client: Client) -> None:
         for name in ("d1", "d2"):
@@ -381,42 +254,5 @@ def test_a_block_may_get_a_new_stamp_while_the_next_one_waits_to_be_allocated() 
         assert world.content("/a") == DATA
         first, again = [call for call in world.namenode.heard_of(AllocateBlock) if call.index == 1]
         assert first.previous.stamp < again.previous.stamp
-
-    on_world(test)
-
-
-def test_a_writer_that_is_collected_keeps_no_lease_and_publishes_nothing() -> None:
-    async def test(world: World, client: Client) -> None:
-        writer = await client.open_writer("/a")
-        await writer.write(DATA)
-        del writer
-        gc.collect()
-        await asyncio.sleep(100)
-        assert world.namenode.heard_of(RenewLeases) == []
-        assert world.namenode.heard_of(PublishFile) == []
-
-    on_world(test)
-
-
-def test_a_restart_of_the_namenode_in_mid_write_is_a_pause() -> None:
-    async def test(world: World, client: Client) -> None:
-        async def restart(request: Any) -> None:
-            world.namenode.fault = _nothing
-            world.namenode.kill()
-            await asyncio.sleep(5)
-
-        writer = await client.open_writer("/a")
-        world.namenode.fault = restart
-
-        async def bring_back() -> None:
-            await asyncio.sleep(6)
-            await world.namenode.start()
-
-        back = asyncio.create_task(bring_back())
-        await writer.write(DATA)
-        await writer.close()
-        await back
-        assert world.content("/a") == DATA
-        assert world.namenode.done["AllocateBlock"] == 4
 
     on_world(test)
