@@ -53,11 +53,11 @@ def locate_blocks(case: Case, opened: OpenedFiles, request: LocateBlocks) -> Loc
 
 
 def _is_over(case: Case, inode: Inode) -> bool:
-    return inode.doomed_due_ms > 0 and _last_ms(inode) <= case.now_ms
+    return inode.doomed_due_ms > 0 and _last_ms(inode) < case.now_ms
 
 
 def _last_ms(inode: Inode) -> int:
-    return inode.first_due_ms + POSTPONE_LIMIT_MS
+    return inode.first_due_ms + POSTPONE_LIMIT_MS - 1
 
 
 def _locate(case: Case, opened: OpenedFiles, inode: Inode, request: LocateBlocks) -> LocatedBlocks:

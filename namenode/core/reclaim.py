@@ -69,7 +69,7 @@ class OpenedFiles:
             self._least_until_ms = max(self._least_until_ms, oldest[1])
 
     def until_ms(self, inode_id: int) -> int:
-        """Return until when a token for this file may be valid."""
+        """Return until when, that millisecond included, a token for this file may be valid."""
         known_ms = max(self._until_ms.get(inode_id, 0), self._least_until_ms)
         if inode_id < self._older_inode_id:
             return max(known_ms, self._older_until_ms)
@@ -128,10 +128,9 @@ def _reclaim(opened: OpenedFiles, view: View, now_ms: int) -> Outcome | None:
     edits: list[AnyEdit] = []
     block_ids: list[int] = []
     for inode in _due_files(view, now_ms):
-        until_ms = opened.until_ms(inode.inode_id) if inode.published else 0
-        until_ms = min(until_ms, inode.first_due_ms + POSTPONE_LIMIT_MS)
-        if until_ms > now_ms:
-            edits.append(DoomPostponed(inode.inode_id, until_ms))
+        free_ms = min(opened.until_ms(inode.inode_id) + 1, inode.first_due_ms + POSTPONE_LIMIT_MS)
+        if inode.published and free_ms > now_ms:
+            edits.append(DoomPostponed(inode.inode_id, free_ms))
             continue
         limit = BLOCKS_PER_PIECE - len(block_ids)
         if limit <= 0:

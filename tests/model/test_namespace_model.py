@@ -229,7 +229,12 @@ class NamespaceMachine(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
+        """Something is there already, so that the first steps can collide with it."""
         self.driver.tick()
+        self.driver.now_ms += SETTINGS.block_token_life_ms
+        self.write(("a", "b", "a"), (65536, 7))
+        self.write(("b",), (1,))
+        self.make_directory(("ä",), parents=False, exist_ok=False)
 
     @rule(path=paths, parents=st.booleans(), exist_ok=st.booleans())
     def make_directory(self, path: Path, parents: bool, exist_ok: bool) -> None:
@@ -258,6 +263,10 @@ class NamespaceMachine(RuleBasedStateMachine):
         if error is None:
             assert reply == self.driver.info(show(file.path))
 
+    @rule(path=paths, lengths=lengths)
+    def write(self, path: Path, lengths: tuple[int, ...]) -> None:
+        self.publish(self.create(path, lengths, exclusive=False))
+
     @rule(file=consumes(pending))
     def abandon(self, file: Pending) -> None:
         assert self.attempt(AbandonFile(file.inode_id)) == (Done(), None)
@@ -270,22 +279,36 @@ class NamespaceMachine(RuleBasedStateMachine):
             assert file.inode_id in leases, "a lease ended before its time"
         return file.inode_id not in leases
 
-    @rule(source=paths, to=paths, replace=st.booleans())
-    def rename(self, source: Path, to: Path, replace: bool) -> None:
+    def some_path(self, data: st.DataObject) -> Path:
+        """A path that exists, more often than chance would find one."""
+        known = [tuple(path[1:].split("/")) for path, _ in self.model.walk()]
+        return data.draw(st.sampled_from(known) | paths if known else paths)
+
+    @rule(data=st.data(), to=paths, replace=st.booleans())
+    def rename(self, data: st.DataObject, to: Path, replace: bool) -> None:
+        source = self.some_path(data)
         _, error = self.attempt(Rename(show(source), show(to), replace))
         assert error is raised(lambda: self.model.rename(source, to, replace))
 
-    @rule(path=paths, recursive=st.booleans())
-    def delete(self, path: Path, recursive: bool) -> None:
+    @rule(data=st.data(), to=st.data(), replace=st.booleans())
+    def rename_onto(self, data: st.DataObject, to: st.DataObject, replace: bool) -> None:
+        self.rename(data, self.some_path(to), replace)
+
+    @rule(data=st.data(), recursive=st.booleans())
+    def delete(self, data: st.DataObject, recursive: bool) -> None:
+        path = self.some_path(data)
         _, error = self.attempt(Delete(show(path), recursive))
         assert error is raised(lambda: self.model.delete(path, recursive))
 
     @rule(
-        path=paths,
+        data=st.data(),
         mode=st.none() | st.integers(0, 0o7777),
         replication=st.none() | st.integers(1, 512),
     )
-    def set_attributes(self, path: Path, mode: int | None, replication: int | None) -> None:
+    def set_attributes(
+        self, data: st.DataObject, mode: int | None, replication: int | None
+    ) -> None:
+        path = self.some_path(data)
         reply, error = self.attempt(SetAttributes(show(path), replication, mode))
         assert error is raised(lambda: self.model.set_attributes(path, mode, replication))
         if error is None:
@@ -311,19 +334,16 @@ class NamespaceMachine(RuleBasedStateMachine):
             for inode_id, (until_ms, block_ids) in self.open.items():
                 assert until_ms < self.driver.now_ms or not dropped & block_ids, inode_id
 
-    @rule(path=paths)
-    def open_file(self, path: Path) -> None:
-        try:
-            found = self.model.find(path)
-        except DolmenError:
-            return
-        if isinstance(found, File):
-            opened = self.driver.ask(OpenFile(show(path)))
-            assert isinstance(opened, OpenedFile)
-            assert tuple(block.length_bytes for block in opened.blocks) == found.lengths
-            until_ms = self.driver.now_ms + SETTINGS.block_token_life_ms
-            block_ids = {block.block_id for block in opened.blocks}
-            self.open[found.inode_id] = (until_ms, block_ids)
+    @rule()
+    def open_files(self) -> None:
+        for path, node in self.model.walk():
+            if isinstance(node, File):
+                opened = self.driver.ask(OpenFile(path))
+                assert isinstance(opened, OpenedFile)
+                assert tuple(block.length_bytes for block in opened.blocks) == node.lengths
+                until_ms = self.driver.now_ms + SETTINGS.block_token_life_ms
+                block_ids = {block.block_id for block in opened.blocks}
+                self.open[node.inode_id] = (until_ms, block_ids)
 
     @precondition(lambda self: self.open)
     @rule()
@@ -411,4 +431,4 @@ def replay(
 
 
 TestNamespace = NamespaceMachine.TestCase
-TestNamespace.settings = settings(max_examples=100, stateful_step_count=40)
+TestNamespace.settings = settings(max_examples=200, stateful_step_count=40)
