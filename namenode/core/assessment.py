@@ -7,6 +7,8 @@ figure drift: the condition of a block is a function of its record, its rows and
 
 from collections.abc import Iterable
 
+import msgspec
+
 from dolmen.protocol.datanode_messages import ReplicaState
 from namenode.core.block_map import (
     Holding,
@@ -24,6 +26,14 @@ from namenode.core.lookup import load_meta
 from namenode.core.tables import View
 
 
+class Changes(msgspec.Struct, frozen=True):
+    """What changed about where replicas could go."""
+
+    new_host: bool
+    second_rack: bool  # a new rack, where there was one at most
+    fewer: bool  # a host or rack less
+
+
 class Assessor:
     """The conditions of all blocks, and what else is noteworthy about a block."""
 
@@ -38,12 +48,15 @@ class Assessor:
         self.corrupt: dict[int, set[str]] = {}
         """Block → datanodes that have, or had and put aside, a damaged replica not yet replaced."""
 
-    def look_around(self) -> tuple[bool, bool]:
-        """See where replicas could go; return whether there is a new host, and a second rack."""
+    def look_around(self) -> Changes:
+        """See where replicas could go now, and what has changed about that."""
         before, self.around = self.around, survey(self._datanodes.usable())
-        new_host = bool(self.around.hosts.keys() - before.hosts.keys())
-        second_rack = len(before.racks) <= 1 < len(self.around.racks)
-        return new_host, second_rack
+        hosts, racks = self.around.hosts.keys(), self.around.racks.keys()
+        return Changes(
+            new_host=bool(hosts - before.hosts.keys()),
+            second_rack=len(before.racks) <= 1 and bool(racks - before.racks.keys()),
+            fewer=bool(before.hosts.keys() - hosts or before.racks.keys() - racks),
+        )
 
     def held(self, known: Known, soft: View) -> list[Holding]:
         """Return the replicas of a known block."""

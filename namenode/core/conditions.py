@@ -121,6 +121,6 @@ class Conditions:
             queue[block_id] = None
         return block_ids
 
-    def items(self) -> Iterable[tuple[int, Condition]]:
-        """Return all blocks that are not fine."""
-        return self._of.items()
+    def of(self, condition: Condition) -> Iterable[int]:
+        """Return the blocks of this condition."""
+        return self._sets[condition]

@@ -153,12 +153,15 @@ class Upkeep:
         return self._checks() + self._orders(now)
 
     def look_around(self) -> None:
-        """See what the cluster offers; what was badly spread for want of a place may have one."""
-        new_host, second_rack = self._assessor.look_around()
-        if second_rack and not self._parts.safe_mode.starting:
+        """See what the cluster offers: whether a block is badly spread depends on it."""
+        changes = self._assessor.look_around()
+        if changes.second_rack and not self._parts.safe_mode.starting:
             self._walks.add(NamespaceWalk())
-        elif new_host:
+            return
+        if changes.new_host:
             self.look_again(self._assessor.crowded)
+        if changes.fewer:
+            self.look_again(self._assessor.conditions.of(Condition.MIS_REPLICATED))
 
     def _leave_safe_mode(self) -> None:
         if self._was_in_safe_mode and not self._parts.safe_mode.starting:
