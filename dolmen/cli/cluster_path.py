@@ -2,14 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import click
 
+from dolmen.cli.options import Command
 from dolmen.client.url import SCHEME, Location, parse_location
 from dolmen.protocol.errors import DolmenError
-
-Command = TypeVar("Command", bound=Callable[..., object])
 
 
 @dataclass(frozen=True)

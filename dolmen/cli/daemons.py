@@ -1,39 +1,16 @@
 """`dolmen namenode` and `dolmen datanode`: a server in the foreground, until SIGTERM or SIGINT."""
 
-import asyncio
-import ipaddress
-import logging
-import signal
-import socket
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
 
 import click
 
-from dolmen.cli.options import gathered
+from dolmen.cli.foreground import check_loopback, serve
+from dolmen.cli.options import Command, gathered
 from dolmen.cli.said import Said, settings_options
-from dolmen.protocol.errors import InvalidRequest, StartRefused
+from dolmen.protocol.errors import InvalidRequest
 from dolmen.protocol.identifiers import parse_address
-
-Command = TypeVar("Command", bound=Callable[..., object])
-
-LOG = logging.getLogger("dolmen")
-
-
-class Node(Protocol):
-    """What the two servers have in common."""
-
-    address: str
-
-    async def start(self) -> None: ...
-
-    async def wait(self) -> None: ...
-
-    async def stop(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -130,7 +107,7 @@ def namenode(flags: NamenodeFlags) -> None:
       dolmen namenode --dir /srv/dolmen/namenode --dead-after 30s
     """
     settings = Said.now().settings()
-    _check_loopback(flags.host, flags.insecure)
+    check_loopback(flags.host, flags.insecure)
     from dolmen.runtime.real_machine import real_machine
     from namenode.node import Namenode, NamenodeOptions
 
@@ -144,7 +121,7 @@ def namenode(flags: NamenodeFlags) -> None:
         insecure=flags.insecure,
     )
     machine = real_machine(_own_hosts(flags.advertise))
-    _serve("namenode", lambda: Namenode(machine, options))
+    serve("namenode", lambda: Namenode(machine, options))
 
 
 @click.command()
@@ -179,7 +156,7 @@ def datanode(flags: DatanodeFlags) -> None:
           --secret-file /etc/dolmen/cluster.secret
     """
     settings = Said.now().settings()
-    _check_loopback(flags.host, flags.insecure)
+    check_loopback(flags.host, flags.insecure)
     from datanode.node import Datanode
     from datanode.options import DatanodeOptions
     from dolmen.runtime.real_machine import real_machine
@@ -196,7 +173,7 @@ def datanode(flags: DatanodeFlags) -> None:
         settings=settings,
     )
     machine = real_machine(_own_hosts(flags.advertise))
-    _serve("datanode", lambda: Datanode(machine, options))
+    serve("datanode", lambda: Datanode(machine, options))
 
 
 def _text(path: Path | None) -> str | None:
@@ -205,66 +182,3 @@ def _text(path: Path | None) -> str | None:
 
 def _own_hosts(advertise: str | None) -> tuple[str, ...]:
     return () if advertise is None else (parse_address(advertise)[0],)
-
-
-def _check_loopback(host: str, insecure: bool) -> None:
-    """Clients are believed for now, so nobody from elsewhere may be one unless that was said."""
-    if insecure:
-        return
-    try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise StartRefused(f"--host {host}: {error.strerror}") from None
-    if not all(ipaddress.ip_address(address[0]).is_loopback for *_, address in found):
-        raise StartRefused(
-            f"{host} is not a loopback address, and clients are believed whoever they say they"
-            " are: --insecure listens there all the same"
-        )
-
-
-def _serve(role: str, make: Callable[[], Node]) -> None:
-    logging.Formatter.converter = time.gmtime
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.INFO,
-        format="%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s %(message)s",
-        datefmt="%Y-%m-%dT%H:%M:%S",
-    )
-    # A line for each segment would be most of the log.
-    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
-    asyncio.run(_run_until_stopped(role, make))
-
-
-async def _run_until_stopped(role: str, make: Callable[[], Node]) -> None:
-    asked = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, asked.set)
-    node = make()
-    stopping = asyncio.create_task(asked.wait())
-    try:
-        if await _ends_before(stopping, asyncio.create_task(node.start())):
-            LOG.info("%s ready at %s", role, _where(role, node.address))
-            await _ends_before(stopping, asyncio.create_task(node.wait()))
-        LOG.info("%s stops", role)
-    finally:
-        stopping.cancel()
-        # Who asks once more does not want to wait for a clean end.
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
-        await node.stop()
-
-
-async def _ends_before(stopping: "asyncio.Task[bool]", work: "asyncio.Task[None]") -> bool:
-    """Whether `work` ended, and well, before it was asked to stop; its error is raised."""
-    await asyncio.wait((stopping, work), return_when=asyncio.FIRST_COMPLETED)
-    if not work.done():
-        work.cancel()
-        await asyncio.wait((work,))
-        return False
-    work.result()
-    return True
-
-
-def _where(role: str, address: str) -> str:
-    return f"dolmen://{address}" if role == "namenode" else f"http://{address}"

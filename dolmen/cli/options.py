@@ -1,10 +1,13 @@
-"""Many options as one value: a command with more than a few takes them as a struct."""
+"""Decorators of commands: many options as one value, so that a command takes them as a struct."""
 
 import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 Options = TypeVar("Options")
+
+#: A command, or the function that becomes one.
+Command = TypeVar("Command", bound=Callable[..., object])
 
 
 def gathered(

@@ -8,13 +8,11 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 import click
 
+from dolmen.cli.options import Command
 from dolmen.runtime.settings import BY_NAME, CONFIG_VARIABLE, SETTINGS, Settings, load_settings
-
-Command = TypeVar("Command", bound=Callable[..., object])
 
 ALL_SETTINGS = tuple(setting.name for setting in SETTINGS)
 

@@ -1,11 +1,8 @@
 """The options that put, get and cp share."""
 
-from collections.abc import Callable
-from typing import TypeVar
-
 import click
 
-Command = TypeVar("Command", bound=Callable[..., object])
+from dolmen.cli.options import Command
 
 DEFAULT_JOBS = 4
 

@@ -133,6 +133,22 @@ def test_settings_are_kept_and_replaced_when_given_again(local: Local) -> None:
     assert local.up("--dead-after", "soon").returncode == 2
 
 
+def test_settings_of_the_environment_and_the_file_reach_the_servers_and_are_kept(
+    local: Local, tmp_path: Path
+) -> None:
+    config = tmp_path / "dolmen.toml"
+    config.write_text('replication = 1\nblock_size = "2MiB"\n')
+    exported = {"DOLMEN_CONFIG": str(config), "DOLMEN_BLOCK_SIZE": "1MiB"}
+    words = ("up", "--dir", local.directory, "--port", local.port, "--datanodes", 1)
+    Shell(exported).output(*words)
+    local.down()
+    config.unlink()
+    assert local.up().returncode == 0
+    local.shell.output("put", "-", "/x", given=b"x")
+    document = json.loads(local.shell.output("stat", "--json", "/x"))
+    assert (document["block_size_bytes"], document["replication"]) == (1 << 20, 1)
+
+
 def test_up_in_a_pipe_ends_when_it_returns(local: Local) -> None:
     words = local.shell.words("up", "--dir", local.directory, "--port", local.port)
     with subprocess.Popen(

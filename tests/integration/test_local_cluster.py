@@ -145,6 +145,14 @@ def test_replication_and_other_settings_are_the_clusters() -> None:
         assert cluster.report().under_replicated_blocks == 0
 
 
+def test_its_filesystem_reads_what_was_written() -> None:
+    with LocalCluster(datanodes=1) as cluster:
+        filesystem = cluster.filesystem()
+        filesystem.pipe_file("/d/x", CONTENT)
+        assert filesystem.find("/") == ["/d/x"]
+        assert read(cluster, "/d/x") == CONTENT
+
+
 @pytest.mark.parametrize("settings", [{"unknown": 1}, {"block_size": "1"}, {"dead_after": "soon"}])
 def test_a_wrong_setting_is_told_before_anything_starts(settings: dict[str, str]) -> None:
     with pytest.raises(SettingsError):
