@@ -139,10 +139,14 @@ class Writer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is None:
-            await self.close()
-        else:
+        if kind is not None:
             await self.abandon()
+            return
+        try:
+            await self.close()
+        except asyncio.CancelledError:
+            await self.abandon()
+            raise
 
     # ------------------------------------------------------------ cutting
 

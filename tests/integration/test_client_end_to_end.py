@@ -104,6 +104,20 @@ def test_a_file_comes_back_as_it_went(tmp_path: Path) -> None:
     on_cluster(tmp_path, test)
 
 
+def test_long_listings_come_whole_and_in_order(tmp_path: Path) -> None:
+    async def test(cluster: Cluster, client: Client) -> None:
+        names = [f"/d/{number:04}" for number in range(2100)]
+        await client.make_directory("/d")
+        await asyncio.gather(*(client.make_directory(name) for name in names))
+        await client.make_directory("/d/0999/below")
+        assert [entry.path for entry in await client.list_directory("/d")] == names
+        walked = [entry.path async for entry in client.walk_tree("/d")]
+        assert walked == sorted([*names, "/d/0999/below"])
+        assert [entry.path async for entry in client.walk_tree("/", 1)] == ["/d"]
+
+    on_cluster(tmp_path, test, datanodes=1)
+
+
 @pytest.mark.parametrize("victims", [(0,), (1,), (2,), (0, 1)])
 def test_datanodes_killed_in_mid_write_and_mid_read_cost_only_time(
     tmp_path: Path, victims: tuple[int, ...]

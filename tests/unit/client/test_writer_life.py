@@ -70,6 +70,24 @@ def test_a_cancelled_write_publishesno_fault() -> None:
     on_world(test)
 
 
+def test_a_cancelled_close_drops_the_file() -> None:
+    async def test(world: World, client: Client) -> None:
+        async def hold_up(request: Any) -> None:
+            if isinstance(request, PublishFile):
+                world.namenode.fault = no_fault
+                await asyncio.sleep(5)
+
+        world.namenode.fault = hold_up
+        writing = asyncio.create_task(client.write_file("/a", DATA))
+        await asyncio.sleep(1)
+        writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+        assert len(world.namenode.heard_of(AbandonFile)) == 1
+
+    on_world(test)
+
+
 def test_a_dead_namenode_does_not_make_abandoning_fail() -> None:
     async def test(world: World, client: Client) -> None:
         writer = await client.open_writer("/a")
