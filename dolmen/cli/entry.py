@@ -8,6 +8,7 @@ one line on standard error that says what to do next, and an exit code that a sc
 import importlib
 import os
 import sys
+from io import TextIOWrapper
 from typing import Any, NamedTuple
 
 import click
@@ -75,6 +76,9 @@ class LazyGroup(click.Group):
                 formatter.write_dl([(name, place.summary) for name, place in places.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
+        if isinstance(sys.stdout, TextIOWrapper):
+            # A name that the terminal's encoding does not have is shown escaped.
+            sys.stdout.reconfigure(errors="backslashreplace")
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()

@@ -61,6 +61,12 @@ def test_a_restart_of_the_namenode_is_a_pause(cluster: LocalCluster) -> None:
     assert shell.output("du", "-s", "/x").split()[0] == str(2 << 20)
 
 
+def test_a_name_that_the_terminal_cannot_show_is_escaped(cluster: LocalCluster) -> None:
+    shell = Shell({"DOLMEN_URL": cluster.url, "PYTHONIOENCODING": "ascii"})
+    shell.output("put", "-", "/grün", given=b"x")
+    assert shell.output("ls", "/") == "/gr\\xfcn\n"
+
+
 @pytest.mark.parametrize("words", [["--at", "no:such:address", "ls"], ["ls", "http://h:1/x"]])
 def test_what_is_no_address_is_a_wrong_use(words: list[str]) -> None:
     done = Shell()(*words)
