@@ -85,9 +85,11 @@ def resolve_address(
     if not host and port in (None, ""):
         return otherwise
     if not host:
-        host = parse_address(otherwise)[0]
+        host, _ = parse_address(otherwise)
     elif host.startswith(SCHEME):
         host = authority_of(host) or otherwise
+    if host.count(":") > 1 and "[" not in host:
+        host = f"[{host}]"
     if port in (None, ""):
         return _checked(host)
     with_port = f"{host}:{port}" if _lacks_port(host) else host

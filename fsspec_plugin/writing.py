@@ -211,7 +211,7 @@ class DolmenWriteFile(io.BufferedIOBase):
 
 def raised_in_with_body() -> bool:
     """Whether a wrapper's `__exit__`, told of an exception, is what closes a handle now."""
-    frame: FrameType | None = sys._getframe(2)
+    frame: FrameType | None = sys._getframe(1)
     for _ in range(FRAMES_MAX):
         if frame is None:
             return False
