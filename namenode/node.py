@@ -22,10 +22,12 @@ from namenode.core.apply import apply_group
 from namenode.core.case import NamesystemSettings
 from namenode.core.cluster import Cluster, ClusterOptions, Means
 from namenode.core.datanodes import Patience
+from namenode.core.invariants import check_invariants
 from namenode.core.namesystem import Namesystem
 from namenode.core.outcome import Effect
 from namenode.core.redundancy import RepairOptions
 from namenode.core.safe_mode import SafeModeOptions
+from namenode.core.tables import BLOCKS, read_number
 from namenode.core.upkeep import Moment, UpkeepOptions
 from namenode.datanode_calls import Membership
 from namenode.journal import Journal
@@ -57,6 +59,7 @@ class Namenode:
         self._options = options
         self._store: Store | None = None
         self._journal: Journal | None = None
+        self._cluster: Cluster | None = None
         self._listener: Listener | None = None
         self._running: asyncio.Task[None] | None = None
         self._ended_by_us = False
@@ -90,6 +93,7 @@ class Namenode:
             NamenodeService(office), self._options.host, self._options.port
         )
         self._store, self._journal, self._listener = store, membership.journal, listener
+        self._cluster = membership.cluster
         self.address = self._options.advertise or listener.address
         self.cluster_id = store.cluster_id
         ticks = Ticks(
@@ -169,6 +173,22 @@ class Namenode:
             self._running.result()
         await self._store.close_clean()
         await self._machine.transport.close()
+
+    def check_invariants(self) -> None:
+        """Raise unless the durable tables fit together. Reads all of them."""
+        if self._journal is not None:
+            with self._journal.snapshot() as view:
+                check_invariants(view)
+
+    def check_conditions(self) -> None:
+        """Raise unless what is noted of every block is what a count from scratch gives.
+
+        That holds whenever no walk over blocks is under way: a while after the last event.
+        """
+        if self._journal is not None and self._cluster is not None:
+            with self._journal.snapshot() as view:
+                block_ids = [read_number(key) for key, _ in view.scan(BLOCKS)]
+                self._cluster.check_invariants(view, block_ids)
 
     def kill(self) -> None:
         """End as `kill -9` does: connections reset, nothing flushed, the lock released."""

@@ -18,7 +18,7 @@ class Trace:
 
     def __init__(self, now_s: Callable[[], float]) -> None:
         self._now_s = now_s
-        self._digest = xxhash.xxh3_128()
+        self._digest = xxhash.xxh3_64()
         self._lines: deque[str] = deque(maxlen=LINES_KEPT)
 
     def record(self, actor: str, event: str) -> None:
@@ -28,7 +28,7 @@ class Trace:
         self._lines.append(line)
 
     def digest(self) -> str:
-        """Return the digest over all lines so far."""
+        """Return the digest over all lines so far, 16 hexadecimal digits."""
         return self._digest.hexdigest()
 
     def last_lines(self) -> list[str]:

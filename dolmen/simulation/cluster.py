@@ -1,0 +1,261 @@
+"""A whole cluster in one event loop: a namenode, datanodes and clients, each a process of its own.
+
+The processes are the real ones; the machines, the network between them and the clock are not. A
+process that ends otherwise than by our hand is a finding, and so is whatever an event loop or a
+server would have logged as an unforeseen exception.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from datanode.node import Datanode
+from datanode.options import DatanodeOptions
+from dolmen.client.client import Client
+from dolmen.client.options import ClientOptions
+from dolmen.runtime.key_value import KeyValue
+from dolmen.runtime.machine import Machine
+from dolmen.runtime.settings import Settings
+from dolmen.simulation.faults import NAMENODE, Plan, client_name, datanode_name
+from dolmen.simulation.sim_machine import SimMachine
+from dolmen.simulation.sim_network import SimNetwork
+from dolmen.simulation.trace import Trace
+from namenode.core.tables import DURABLE_TABLES
+from namenode.node import Namenode, NamenodeOptions
+
+DIRECTORY = "/data"
+SECRET_FILE = "/secret"
+SECRET = b"s" * 32
+NAMENODE_PORT = 9870
+NAMENODE_ADDRESS = f"{NAMENODE}:{NAMENODE_PORT}"
+DATANODE_PORT = 9864
+INSPECTOR = "inspector"
+
+SETTINGS = Settings(
+    block_size_bytes=256 * 1024,  # a file of several blocks costs little
+    segment_size_bytes=128 * 1024,
+    delete_after_ms=5_000,  # what is deleted goes within the run, and within the wait after it
+    block_token_life_ms=20_000,
+    lease_soft_limit_ms=40_000,
+    lease_hard_limit_ms=60_000,
+    scrub_period_ms=300_000,
+    checkpoint_every=500,
+)
+"""Times as by default, but where a run would be too short to see them pass."""
+
+
+class Process(Protocol):
+    """What runs on a machine: a namenode, a datanode, or a client with its work."""
+
+    async def start(self) -> None: ...
+    async def wait(self) -> None: ...
+    async def stop(self) -> None: ...
+    def kill(self) -> None: ...
+
+
+Work = Callable[[Client], Awaitable[None]]
+
+
+class ClientProcess:
+    """A client, and what is done with it."""
+
+    def __init__(self, machine: Machine, options: ClientOptions, work: Work) -> None:
+        self._machine = machine
+        self._options = options
+        self._work = work
+        self._running: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self._running = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        async with Client(self._machine, self._options) as client:
+            await self._work(client)
+
+    async def wait(self) -> None:
+        assert self._running is not None
+        await asyncio.wait([self._running])
+        if not self._running.cancelled():
+            self._running.result()
+
+    async def stop(self) -> None:
+        await self.wait()
+
+    def kill(self) -> None:
+        self._machine.transport.abort()
+        if self._running is not None:
+            self._running.cancel()
+
+
+class Lives:
+    """A process on its machine, from start to death, again and again."""
+
+    def __init__(
+        self, machine: SimMachine, make: Callable[[Machine], Process], cluster: "SimCluster"
+    ) -> None:
+        self.machine = machine
+        self.process: Process | None = None
+        self._make = make
+        self._cluster = cluster
+        self._life: asyncio.Task[None] | None = None
+        self._killed = False
+        self._stopping = False
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process has been started and has not died since."""
+        return self._life is not None
+
+    async def start(self) -> None:
+        """Start the process; returns when it has started, or has been killed meanwhile."""
+        assert self._life is None, f"{self.machine.name} runs already"
+        self._record("starts")
+        process = self.process = self._make(self.machine.begin_life())
+        started = asyncio.get_running_loop().create_future()
+        self._killed = self._stopping = False
+        life = self._life = asyncio.create_task(_live(process, started))
+        life.add_done_callback(self._ended)
+        await asyncio.wait([life, started], return_when=asyncio.FIRST_COMPLETED)
+
+    async def kill(self, *, power_loss: bool = False) -> None:
+        """End the process at once; with a power loss, its machine too."""
+        if self._life is None or self.process is None:
+            return
+        self._record("loses power" if power_loss else "is killed")
+        self._killed = True
+        life, self._life = self._life, None
+        self.process.kill()
+        self.machine.end_life()
+        if power_loss:
+            self.machine.lose_power()
+        life.cancel()
+        await asyncio.wait([life])
+
+    async def stop(self) -> None:
+        """End the process cleanly."""
+        if self._life is not None and self.process is not None:
+            self._stopping = True
+            life, self._life = self._life, None
+            await self.process.stop()
+            await asyncio.wait([life])
+            self._record("has stopped")
+
+    def _ended(self, life: "asyncio.Task[None]") -> None:
+        error = None if life.cancelled() else life.exception()
+        if self._killed:
+            return  # what a dying process raises concerns nobody
+        if error is not None:
+            self._cluster.find(f"{self.machine.name} ended", error)
+        elif not self._stopping and not isinstance(self.process, ClientProcess):
+            self._cluster.find(f"{self.machine.name} ended by itself", None)
+
+    def _record(self, event: str) -> None:
+        self._cluster.trace.record(self.machine.name, event)
+
+
+async def _live(process: Process, started: "asyncio.Future[None]") -> None:
+    await process.start()
+    started.set_result(None)
+    await process.wait()
+
+
+class SimCluster:
+    """All machines and processes of a run; `found` says what must not have happened."""
+
+    def __init__(self, plan: Plan, network: SimNetwork, trace: Trace) -> None:
+        self.plan = plan
+        self.network = network
+        self.trace = trace
+        self.settings = SETTINGS
+        self.found: list[tuple[str, BaseException | None]] = []
+        self.finding = asyncio.Event()
+        """Set with the first finding."""
+        self.lives: dict[str, Lives] = {}
+        self.namenode = self._add(NAMENODE, self._make_namenode)
+        self.datanodes = [
+            self._add(datanode_name(index), self._datanode_maker(index))
+            for index in range(plan.datanodes)
+        ]
+        asyncio.get_running_loop().set_exception_handler(self._unforeseen)
+
+    async def start(self) -> None:
+        """Start the namenode and all datanodes."""
+        await self.namenode.start()
+        for datanode in self.datanodes:
+            await datanode.start()
+
+    async def stop(self) -> None:
+        """Stop all daemons cleanly, the datanodes first."""
+        for lives in (*self.datanodes, self.namenode):
+            await lives.stop()
+
+    def add_client(self, index: int, work: Work) -> Lives:
+        """Add a client on the host of a datanode, which is to do `work` in each of its lives."""
+        options = self._client_options(host=datanode_name(index % self.plan.datanodes))
+        return self._add(client_name(index), lambda machine: ClientProcess(machine, options, work))
+
+    def inspector(self) -> Client:
+        """Return a client that looks, in the caller's own task."""
+        machine = SimMachine(INSPECTOR, self.network, self.plan.seed)
+        return Client(machine.begin_life(), self._client_options(host=INSPECTOR))
+
+    def namenode_tables(self) -> KeyValue:
+        """Return the namenode's durable tables, to read."""
+        path = f"{DIRECTORY}/namespace"
+        return self.namenode.machine.tables.open(path, DURABLE_TABLES, read_only=True)
+
+    def find(self, what: str, error: BaseException | None) -> None:
+        """Something happened that must not."""
+        error = root_of(error)
+        self.trace.record("finding", f"{what}: {error!r}")
+        self.found.append((what, error))
+        self.finding.set()
+
+    def check_invariants(self) -> None:
+        """Raise unless all that the running daemons know fits together."""
+        for lives in (self.namenode, *self.datanodes):
+            if lives.is_running and isinstance(lives.process, Namenode | Datanode):
+                lives.process.check_invariants()
+
+    def _add(self, name: str, make: Callable[[Machine], Process]) -> Lives:
+        machine = SimMachine(name, self.network, self.plan.seed)
+        machine.plant(SECRET_FILE, SECRET)
+        lives = self.lives[name] = Lives(machine, make, self)
+        return lives
+
+    def _make_namenode(self, machine: Machine) -> Namenode:
+        options = NamenodeOptions(
+            directory=DIRECTORY,
+            host=NAMENODE,
+            port=NAMENODE_PORT,
+            secret_file=SECRET_FILE,
+            settings=self.settings,
+            insecure=True,
+        )
+        return Namenode(machine, options)
+
+    def _datanode_maker(self, index: int) -> Callable[[Machine], Datanode]:
+        options = DatanodeOptions(
+            directories=(DIRECTORY,),
+            namenode=NAMENODE_ADDRESS,
+            host=datanode_name(index),
+            port=DATANODE_PORT,
+            rack=f"/rack-{index % self.plan.racks}",
+            secret_file=SECRET_FILE,
+            settings=self.settings,
+        )
+        return lambda machine: Datanode(machine, options)
+
+    def _client_options(self, host: str) -> ClientOptions:
+        return ClientOptions.of(self.settings, NAMENODE_ADDRESS, user="ann", host=host)
+
+    def _unforeseen(self, loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+        error = context.get("exception")
+        self.find(str(context["message"]), error if isinstance(error, BaseException) else None)
+
+
+def root_of(error: BaseException | None) -> BaseException | None:
+    """Return the first error in a group of groups."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,116 @@
+"""What goes wrong in a run, as data: which process dies, how, when, and for how long.
+
+A plan is drawn from a seed before the run, and the run does what it says: a plan that was found to
+break something can be kept, cut down and run again, whatever the generator has become meanwhile.
+"""
+
+import enum
+from collections.abc import Iterator
+from random import Random
+
+import msgspec
+
+NAMENODE = "namenode"
+
+SHORT_DOWN_MS = (1, 2_000)
+"""A restart that others notice as a broken connection and nothing more."""
+
+LONG_DOWN_MS = (2_000, 40_000)
+"""STALE, and often DEAD: repair begins, and finds its work undone when the datanode returns."""
+
+NAMENODE_DOWN_MS = (1, 8_000)
+"""Together with safe mode, shorter than a client is patient: a pause and not an error."""
+
+PAUSE_MS = (200, 20_000)
+"""Between the return of one datanode and the death of the next."""
+
+NAMENODE_PAUSE_MS = (30_000, 150_000)
+"""Between two deaths of the namenode: safe mode is over, and clients have gone on."""
+
+
+class FaultKind(enum.Enum):
+    """How a process dies."""
+
+    KILL = "kill"
+    """Its connections are reset; what it had written is there."""
+    POWER_LOSS = "power loss"
+    """With its machine: what was not synced is torn or gone."""
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """A process dies, and starts again `down_ms` later."""
+
+    at_ms: int
+    kind: FaultKind
+    process: str
+    down_ms: int
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """All that a run depends on."""
+
+    seed: int
+    seconds: int = 1000
+    datanodes: int = 5
+    clients: int = 3
+    racks: int = 1
+    faults: tuple[Fault, ...] = ()
+
+    def encode(self) -> str:
+        """Return the plan as JSON."""
+        return msgspec.json.encode(self).decode()
+
+    @classmethod
+    def decode(cls, text: str | bytes) -> "Plan":
+        """Return the plan that `encode` gave."""
+        return msgspec.json.decode(text, type=cls)
+
+
+def datanode_name(index: int) -> str:
+    """Return the name of a datanode's process."""
+    return f"datanode-{index}"
+
+
+def client_name(index: int) -> str:
+    """Return the name of a client's process."""
+    return f"client-{index}"
+
+
+def make_plan(
+    seed: int, seconds: int = 1000, datanodes: int = 5, *, namenode_dies: bool = True
+) -> Plan:
+    """Return the plan of a seed: one datanode down at a time, and clients and namenode beside."""
+    random = Random(f"plan {seed}")
+    plan = Plan(seed, seconds, datanodes, racks=random.choice((1, 1, 2)))
+    faults = list(_datanode_faults(random, plan))
+    faults += _client_faults(random, plan)
+    if namenode_dies:
+        faults += _namenode_faults(random, plan)
+    ordered = sorted(faults, key=lambda fault: (fault.at_ms, fault.process))
+    return msgspec.structs.replace(plan, faults=tuple(ordered))
+
+
+def _datanode_faults(random: Random, plan: Plan) -> Iterator[Fault]:
+    at_ms = random.randint(*PAUSE_MS)
+    while at_ms < plan.seconds * 1000:
+        process = datanode_name(random.randrange(plan.datanodes))
+        down_ms = random.randint(*random.choice((SHORT_DOWN_MS, LONG_DOWN_MS)))
+        yield Fault(at_ms, random.choice(list(FaultKind)), process, down_ms)
+        at_ms += down_ms + random.randint(*PAUSE_MS)
+
+
+def _namenode_faults(random: Random, plan: Plan) -> Iterator[Fault]:
+    at_ms = random.randint(*NAMENODE_PAUSE_MS)
+    while at_ms < plan.seconds * 1000:
+        down_ms = random.randint(*NAMENODE_DOWN_MS)
+        yield Fault(at_ms, random.choice(list(FaultKind)), NAMENODE, down_ms)
+        at_ms += down_ms + random.randint(*NAMENODE_PAUSE_MS)
+
+
+def _client_faults(random: Random, plan: Plan) -> Iterator[Fault]:
+    at_ms = random.randint(*NAMENODE_PAUSE_MS)
+    while at_ms < plan.seconds * 1000:
+        process = client_name(random.randrange(plan.clients))
+        down_ms = random.randint(*SHORT_DOWN_MS)
+        yield Fault(at_ms, FaultKind.KILL, process, down_ms)
+        at_ms += down_ms + random.randint(*NAMENODE_PAUSE_MS)

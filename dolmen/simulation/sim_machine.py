@@ -1,0 +1,94 @@
+"""A simulated machine: what stays when its processes die, and what a process gets from it.
+
+The storage and the tables outlive every process. A killed process leaves them as they are at that
+instant; a power loss takes from them what was not synced, and the machine comes back with another
+boot id. Each life of a process has a transport, disks and chance of its own.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from random import Random
+from typing import TypeVar
+
+from dolmen.runtime.machine import Machine
+from dolmen.simulation.sim_disk import SimDisk
+from dolmen.simulation.sim_key_value import SimKeyValueStore
+from dolmen.simulation.sim_network import SimNetwork
+from dolmen.simulation.sim_storage import SimStorage
+from dolmen.simulation.sim_transport import SimTransport
+
+T = TypeVar("T")
+
+EPOCH_MS = 1_700_000_000_000
+"""What every wall clock shows when a run begins."""
+
+
+class SimMachine:
+    """One machine, which runs one process at a time, both of the same name."""
+
+    def __init__(self, name: str, network: SimNetwork, seed: int) -> None:
+        self.name = name
+        self.storage = SimStorage()
+        self.tables = SimKeyValueStore()
+        self._network = network
+        self._seed = seed
+        self._random = Random(f"{seed} {name}")
+        self._lives = 0
+        self._boots = 0
+        self._disks: list[SimDisk] = []
+        self._transport: SimTransport | None = None
+
+    def begin_life(self) -> Machine:
+        """Return the ports of a new process."""
+        self._lives += 1
+        self._disks = []
+        self._transport = SimTransport(self._network, self.name)
+        return Machine(
+            transport=self._transport,
+            open_disk=self._open_disk,
+            tables=self.tables,
+            wall_clock_ms=wall_clock_ms,
+            random=Random(f"{self._seed} {self.name} {self._lives}"),
+            background=_at_once,
+            boot_id=f"{self.name} {self._boots}",
+            host_name=self.name,
+        )
+
+    def end_life(self) -> None:
+        """The process is dead: its connections are reset, and what runs on its disks stops."""
+        if self._transport is not None:
+            self._transport.abort()
+        for disk in self._disks:
+            disk.kill()
+
+    def lose_power(self) -> None:
+        """The machine stops and starts again: what was not synced may be gone."""
+        self.end_life()
+        self.storage.crash(self._random)
+        self.tables.lose_power()
+        self._boots += 1
+
+    def plant(self, path: str, data: bytes) -> None:
+        """Put a file onto the disk before anything runs, lasting."""
+        inode = self.storage.open(path, create=True)
+        self.storage.write(inode, 0, data)
+        self.storage.sync(inode)
+        self.storage.sync_directory(path.rpartition("/")[0] or "/")
+
+    def _open_disk(self) -> SimDisk:
+        disk = SimDisk(self.storage, f"{self.name}, life {self._lives}")
+        self._disks.append(disk)
+        return disk
+
+
+def wall_clock_ms() -> int:
+    """Return the time that every machine's clock shows."""
+    return EPOCH_MS + int(asyncio.get_running_loop().time() * 1000)
+
+
+def _at_once(work: Callable[[], T]) -> Awaitable[T]:
+    return _done(work)
+
+
+async def _done(work: Callable[[], T]) -> T:
+    return work()
