@@ -93,10 +93,8 @@ class DolmenFileSystem(Bulk):
             options["block_size_bytes"] = block_size
         return DolmenWriteFile(self, path, mode, autocommit=autocommit, **options)
 
-    async def open_async(
-        self, path: Any, mode: str = "rb", **kwargs: Any
-    ) -> AsyncReadFile | AsyncWriteFile:
-        """Open a file for coroutines, in mode rb, wb or xb."""
+    async def open_async(self, path: Any, mode: str = "rb", **kwargs: Any) -> Any:
+        """Open an AsyncReadFile (mode rb) or AsyncWriteFile (wb, xb), for coroutines."""
         mode = _checked_mode(mode)
         if kwargs.get("compression"):
             raise ValueError("open_async does not compress")

@@ -133,11 +133,12 @@ class DolmenWriteFile(io.BufferedIOBase):
                 self.closed = True
 
     def commit(self) -> None:
-        """Publish a file whose transaction ends well."""
+        """Publish a file whose transaction ends well, unless it was discarded before."""
         self.close()
-        if self._writer is None:
+        if self._failure is not None:
             raise self._refusal() from self._failure
-        self._publish()
+        if self._writer is not None:
+            self._publish()
 
     def _publish(self) -> None:
         fsspec.asyn.sync(self._loop, self.fs._publish, self.path, self._writer)

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 import dask
 import dask.bag
-import dask.bytes
+import dask.base
 import dask.dataframe
 import numpy
 import pandas
 import pytest
+from dask.bytes.core import read_bytes
 from distributed import Client
 from distributed import LocalCluster as DaskCluster
 
@@ -97,7 +98,7 @@ def test_lines_are_read_in_blocks(cluster: LocalCluster, scheduler: str) -> None
     written = bag.map(str.rstrip).to_textfiles(
         f"{cluster.url}/{scheduler}/out/*.txt.gz", compute=False
     )
-    dask.compute(written, scheduler=scheduler)
+    dask.base.compute(written, scheduler=scheduler)
     again = dask.bag.read_text(f"{cluster.url}/{scheduler}/out/*.txt.gz")
     found = again.map(str.rstrip).compute(scheduler=scheduler)
     assert sorted(found) == sorted([*lines, "one"])
@@ -107,7 +108,7 @@ def test_keys_of_blocks_change_with_the_file_alone(cluster: LocalCluster) -> Non
     fs = cluster.filesystem()
 
     def keys() -> list[str]:
-        _, [blocks] = dask.bytes.read_bytes(f"{cluster.url}/named", blocksize=1000, sample=False)
+        _, [blocks] = read_bytes(f"{cluster.url}/named", blocksize=1000, sample=False)
         return [block.key for block in blocks]
 
     fs.pipe_file("/named", b"x" * 5000)

@@ -17,7 +17,7 @@ def cluster() -> Iterator[LocalCluster]:
         yield cluster
 
 
-class DolmenFixtures(abstract.AbstractFixtures):  # type: ignore[misc]
+class DolmenFixtures(abstract.AbstractFixtures):
     @pytest.fixture
     def fs(self, cluster: LocalCluster) -> DolmenFileSystem:
         return cluster.filesystem()
@@ -43,21 +43,21 @@ class DolmenFixtures(abstract.AbstractFixtures):  # type: ignore[misc]
         return str(make_path_posix(str(tmp_path)))
 
 
-class TestCopy(abstract.AbstractCopyTests, DolmenFixtures):  # type: ignore[misc]
+class TestCopy(abstract.AbstractCopyTests, DolmenFixtures):
     pass
 
 
-class TestGet(abstract.AbstractGetTests, DolmenFixtures):  # type: ignore[misc]
+class TestGet(abstract.AbstractGetTests, DolmenFixtures):
     pass
 
 
-class TestPut(abstract.AbstractPutTests, DolmenFixtures):  # type: ignore[misc]
+class TestPut(abstract.AbstractPutTests, DolmenFixtures):
     pass
 
 
-class TestOpen(abstract.AbstractOpenTests, DolmenFixtures):  # type: ignore[misc]
+class TestOpen(abstract.AbstractOpenTests, DolmenFixtures):
     pass
 
 
-class TestPipe(abstract.AbstractPipeTests, DolmenFixtures):  # type: ignore[misc]
+class TestPipe(abstract.AbstractPipeTests, DolmenFixtures):
     pass
