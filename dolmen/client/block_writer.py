@@ -138,8 +138,8 @@ class BlockWriter:
             self._pipeline = await self._rebuild(self._pipeline)
 
     async def _rebuild(self, broken: Pipeline) -> Pipeline:
-        if not self._held.prefix_bytes and not broken.survivors(self._breaks):
-            return await self._allocate()  # all its bytes are here: any datanodes will do
+        if not self._held.prefix_bytes:
+            return await self._allocate()  # all its bytes are here: another block will do
         rebuild = PipelineRebuild(self._links, self._file.inode_id, self._held.prefix_bytes)
         return await rebuild.run(broken, self._breaks)
 

@@ -6,7 +6,8 @@ only then are bytes sent under it. Whoever fails on the way is no survivor, or n
 more without it.
 
 A pipeline without survivors can only be rebuilt if one of its members still has the prefix: it may
-have been restarted, or cut off for a moment, so all are asked again.
+have been restarted, or cut off for a moment, so all are asked again. Without a prefix there is
+nothing to keep, and the writer has another block allocated instead.
 """
 
 import asyncio
@@ -28,27 +29,34 @@ from dolmen.protocol.errors import (
     BlockMissing,
     DolmenError,
     NoSpace,
-    NoSuchReplica,
+    StaleGeneration,
     TooFewDatanodes,
+    TryAgain,
 )
 from dolmen.protocol.identifiers import format_block_id
 from dolmen.protocol.tokens import Target
 
+NOT_NOW = (TooFewDatanodes, NoSpace)
+"""Refusals that other targets, or other survivors, may cure."""
+
 
 async def allocate_avoiding(
-    links: Links, request: Callable[[tuple[str, ...]], AllocateBlock | RebuildPipeline]
+    links: Links,
+    request: Callable[[tuple[str, ...]], AllocateBlock | RebuildPipeline],
+    final: tuple[type[TryAgain], ...] = (),
 ) -> AllocatedBlock:
-    """Return targets other than those that failed lately, or any at all if others are too few."""
+    """Return targets other than those that failed lately, or any at all if others are too few.
+
+    Refusals that are `final` are raised at once, the others when `retry_for` is over.
+    """
     now_s = asyncio.get_running_loop().time()
     excluded = links.datanodes.write_failures.current(now_s)
     if excluded:
         try:
-            return await links.namenode.call(
-                request(excluded), AllocatedBlock, final=(TooFewDatanodes, NoSpace)
-            )
-        except (TooFewDatanodes, NoSpace):
+            return await links.namenode.call(request(excluded), AllocatedBlock, final=NOT_NOW)
+        except NOT_NOW:
             pass  # the namenode knows who is alive, and we may have been wrong about them
-    return await links.namenode.call(request(()), AllocatedBlock)
+    return await links.namenode.call(request(()), AllocatedBlock, final=final)
 
 
 class PipelineRebuild:
@@ -58,28 +66,31 @@ class PipelineRebuild:
         self._links = links
         self._inode_id = inode_id
         self._prefix_bytes = prefix_bytes
-        self._stamps: dict[str, int] = {}
+        self._stamps: dict[str, list[int]] = {}
+        """Which stamps a member's replica may have, the latest first."""
         self._failed: dict[str, str] = {}
 
     async def run(self, old: Pipeline, failed: Iterable[str]) -> Pipeline:
         """Return the new pipeline; BlockMissing if the prefix is nowhere any more."""
         loop = asyncio.get_running_loop()
         until_s = loop.time() + self._links.namenode.retry_for_s
-        self._stamps = dict.fromkeys(old.members, old.stamp)
+        self._stamps = {member: [old.stamp] for member in old.members}
         lost = set(failed)
         for pause_s in pauses(self._links.machine.random):
-            survivors = old.survivors(lost)
-            if not survivors:
-                survivors, lost = old.members, set()
-            new = await self._issue(old, survivors)
-            self._failed = {}
-            await self._bring_together(new)
-            if not self._failed:
-                await self._make_it_the_blocks(new)
-                return Pipeline.of(new)
-            lost.update(self._failed)
+            refusal = None
+            try:
+                new = await self._issue(old, old.survivors(lost) or old.members)
+            except NOT_NOW as error:
+                refusal = error
+                lost.clear()  # whoever is back may do
+            else:
+                await self._bring_together(new)
+                if not self._failed:
+                    await self._make_it_the_blocks(new)
+                    return Pipeline.of(new)
+                lost.update(self._failed)
             if loop.time() + pause_s >= until_s:
-                raise self._conclude(old)
+                raise refusal or self._missing(old)
             await asyncio.sleep(pause_s)
         raise AssertionError("pauses never end")
 
@@ -94,16 +105,17 @@ class PipelineRebuild:
                 self._links.host,
             )
 
-        return await allocate_avoiding(self._links, request)
+        return await allocate_avoiding(self._links, request, final=NOT_NOW)
 
     async def _bring_together(self, new: AllocatedBlock) -> None:
         """Bring all targets to the prefix under the new stamp; `_failed` says who is not there."""
+        self._failed = {}
         survivors = [target for target in new.targets if target.datanode_id not in new.fresh]
         fresh = [target for target in new.targets if target.datanode_id in new.fresh]
         async with asyncio.TaskGroup() as restamps:
             for target in survivors:
                 restamps.create_task(self._guarded(target, self._restamp(target, new)))
-        if self._failed or not self._prefix_bytes:
+        if self._failed:
             return
         async with asyncio.TaskGroup() as copies:
             for target in fresh:
@@ -118,18 +130,22 @@ class PipelineRebuild:
             self._links.datanodes.write_failures.add(target.datanode_id, now_s)
 
     async def _restamp(self, target: Target, new: AllocatedBlock) -> None:
+        """Restamp from whichever stamp it has: an earlier answer of it may have been lost."""
+        may_have = self._stamps[target.datanode_id]
+        self._stamps[target.datanode_id] = [new.stamp, *may_have]
         datanodes = self._links.datanodes
-        old_stamp = self._stamps[target.datanode_id]
-        head = RestampReplica(new.token, new.block_id, new.stamp, old_stamp, self._prefix_bytes)
-        try:
-            await datanodes.ask(
-                target.address, head, ReplicaRestamped, stall_s=datanodes.write_stall_s
-            )
-        except NoSuchReplica:
-            if self._prefix_bytes:
-                raise
-            return  # no segment has come that far: the first one will make the replica
-        self._stamps[target.datanode_id] = new.stamp
+        for old_stamp in may_have:
+            head = RestampReplica(new.token, new.block_id, new.stamp, old_stamp, self._prefix_bytes)
+            try:
+                await datanodes.ask(
+                    target.address, head, ReplicaRestamped, stall_s=datanodes.write_stall_s
+                )
+            except StaleGeneration:
+                if old_stamp == may_have[-1]:
+                    raise
+            else:
+                self._stamps[target.datanode_id] = [new.stamp]
+                return
 
     async def _copy(self, target: Target, new: AllocatedBlock) -> None:
         head = CopyReplica(new.copy_token, new.block_id, new.stamp, self._prefix_bytes, b"")
@@ -142,7 +158,7 @@ class PipelineRebuild:
         )
         await self._links.namenode.call(request, Done)
 
-    def _conclude(self, old: Pipeline) -> DolmenError:
+    def _missing(self, old: Pipeline) -> BlockMissing:
         tried = "; ".join(f"{name}: {reason}" for name, reason in self._failed.items())
         return BlockMissing(
             f"the first {self._prefix_bytes} bytes of block {format_block_id(old.block_id)} are"

@@ -202,7 +202,8 @@ class ScriptedNamenode:
         if request.index == len(file.blocks):
             self._commit(file, request.previous)
         for earlier in file.blocks[: max(0, request.index - 1)]:
-            assert len(self.world.good_replicas(earlier)) >= 2, "a third block is unfinished"
+            if len(self.world.good_replicas(earlier)) < 2:
+                raise TooFewDatanodes("a third block would be unfinished")
         members = self.world.choose(set(request.excluded), 3)
         if len(members) < 2:
             raise TooFewDatanodes(f"only {len(members)} datanodes")
@@ -245,6 +246,8 @@ class ScriptedNamenode:
         if not alive:
             raise TooFewDatanodes("no survivor is live")
         fresh = self.world.choose({*request.survivors, *request.excluded}, 3 - len(alive))
+        if len(alive + fresh) < 2:
+            raise TooFewDatanodes(f"only {len(alive + fresh)} datanodes")
         block.issued = self._new_id()
         return self._allocated(block, block.issued, alive + fresh, fresh)
 

@@ -122,7 +122,7 @@ def test_a_datanode_may_die_in_any_phase(kind: type, victims: tuple[str, ...]) -
             head.kill()
 
         if kind is not blocks.FinalizeReplica:  # a rebuild is needed to see the others
-            fail_once(head, blocks.WriteSegment, 4, die)
+            fail_once(head, blocks.WriteSegment, 7, die)
         for name in victims:
             victim = world.datanodes[name]
 
@@ -131,10 +131,6 @@ def test_a_datanode_may_die_in_any_phase(kind: type, victims: tuple[str, ...]) -
                 return _nothing(None)
 
             fail_once(victim, kind, 0, crash)
-        if kind is blocks.RestampReplica and victims == ("d1", "d2"):
-            with pytest.raises(TooFewDatanodes):
-                await client.write_file("/a", DATA)
-            return
         try:
             await client.write_file("/a", DATA)
         except TooFewDatanodes:
@@ -233,6 +229,35 @@ def test_two_silent_datanodes_cost_two_deadlines() -> None:
         await client.write_file("/a", DATA)
         assert world.content("/a") == DATA
         assert asyncio.get_running_loop().time() < 30
+
+    on_world(test)
+
+
+def test_a_survivor_whose_answer_was_lost_is_asked_again_with_its_new_stamp() -> None:
+    async def test(world: World, client: Client) -> None:
+        only = world.datanodes["d0"]
+        lost: list[Any] = []
+
+        async def lose_answer(head: Any) -> None:
+            if isinstance(head, blocks.RestampReplica) and not lost:
+                lost.append(head)
+                only.replicas[head.block_id].stamp = head.stamp
+                only.kill()
+                await asyncio.sleep(0)
+
+        only.fault = lose_answer
+        writer = await client.open_writer("/a")
+        await writer.write(DATA[:300_000])
+        await asyncio.sleep(1)
+        for name in ("d1", "d2"):
+            world.datanodes[name].kill()
+        writing = asyncio.create_task(writer.write(DATA[300_000:]))
+        await asyncio.sleep(2)
+        await only.start()
+        await writing
+        await writer.close()
+        assert lost
+        assert world.content("/a") == DATA
 
     on_world(test)
 
