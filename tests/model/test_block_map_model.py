@@ -104,10 +104,12 @@ class BlockMapMachine(RuleBasedStateMachine):
 
     @rule(index=INDEX)
     def return_with_an_empty_disk(self, index: int) -> None:
-        """Until it has reported, others believe it has what it had."""
-        if index not in self.connected:
-            self.world.held[index].clear()
-            self.join(index)
+        """Until it has reported, it is believed to have what it had."""
+        if index in self.connected:
+            self.die(index, obeying=True)
+        self.world.held[index].clear()
+        self.join(index)
+        self.pass_time(2)
 
     @rule(index=INDEX)
     def join(self, index: int) -> None:
