@@ -16,15 +16,16 @@ from dolmen.protocol.client_messages import (
 )
 from dolmen.protocol.errors import InvalidRequest, NotADirectory
 from dolmen.protocol.identifiers import LISTING_LIMIT, check_name, format_path
+from namenode.core.case import OWNER_LIMIT_BYTES
 from namenode.core.lookup import Names, children, existing_at, find_child, info_of, load_inode
 from namenode.core.records import Inode
 from namenode.core.tables import View
 
 PAGE_LIMIT_BYTES = 768 * 1024
-"""Room for a page in a message of 1 MiB: the estimate below is above, but the limit is safe."""
+"""A page fits a message of 1 MiB, its last entry and the envelope included."""
 
 _INFO_BYTES = 150
-"""A FileInfo without its texts, generously."""
+"""A FileInfo without its path, owner and group, generously."""
 
 
 class _Page:
@@ -43,7 +44,7 @@ class _Page:
             return False
         info = info_of(names, inode)
         self.entries.append(info)
-        self._bytes += _INFO_BYTES + 4 * len(info.path) + len(info.owner) + len(info.group)
+        self._bytes += _INFO_BYTES + len(info.path.encode()) + 2 * OWNER_LIMIT_BYTES
         return True
 
 

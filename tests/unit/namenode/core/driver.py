@@ -24,6 +24,7 @@ from namenode.core.case import NamesystemSettings
 from namenode.core.edits import decode_group, encode_group
 from namenode.core.invariants import check_invariants
 from namenode.core.knowledge import Wish
+from namenode.core.lookup import file_block_ids, load_inode
 from namenode.core.namesystem import Namesystem
 from namenode.core.outcome import Effect, Outcome, Waits
 from namenode.core.records import Block
@@ -197,6 +198,11 @@ class Driver:
         reply = self.do(PublishFile(inode_id, path, last, DIGEST))
         assert isinstance(reply, FileInfo)
         return reply
+
+    def block_ids(self, inode_id: int) -> list[int]:
+        """Return the ids of a file's blocks."""
+        with self.key_value.snapshot() as view:
+            return list(file_block_ids(view, load_inode(view, inode_id)))
 
     def info(self, path: str) -> FileInfo:
         reply = self.ask(GetInfo(path))
