@@ -78,11 +78,13 @@ class PipelineRebuild:
         lost = set(failed)
         for pause_s in pauses(self._links.machine.random):
             refusal = None
+            if not old.survivors(lost):
+                lost.clear()
             try:
-                new = await self._issue(old, old.survivors(lost) or old.members)
+                new = await self._issue(old, old.survivors(lost))
             except NOT_NOW as error:
                 refusal = error
-                lost.clear()  # whoever is back may do
+                lost.clear()  # whoever is back meanwhile will do
             else:
                 await self._bring_together(new)
                 if not self._failed:
