@@ -272,4 +272,3 @@ class Replay:
                 ]
                 raise CheckFailed(f"the log does not lead to the live tables: {tables} differ")
         replayed.close()
-

@@ -7,18 +7,21 @@ server would have logged as an unforeseen exception.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from random import Random
 from typing import Protocol
 
 from datanode.node import Datanode
 from datanode.options import DatanodeOptions
 from dolmen.client.client import Client
 from dolmen.client.options import ClientOptions
+from dolmen.protocol.errors import NamenodeUnreachable
 from dolmen.runtime.key_value import KeyValue
 from dolmen.runtime.machine import Machine
 from dolmen.runtime.settings import Settings
 from dolmen.simulation.faults import NAMENODE, Plan, client_name, datanode_name
+from dolmen.simulation.sim_disk import DiskTimes
 from dolmen.simulation.sim_machine import SimMachine
-from dolmen.simulation.sim_network import SimNetwork
+from dolmen.simulation.sim_network import Conditions, SimNetwork
 from dolmen.simulation.trace import Trace
 from namenode.core.tables import DURABLE_TABLES
 from namenode.node import Namenode, NamenodeOptions
@@ -33,7 +36,7 @@ INSPECTOR = "inspector"
 
 SETTINGS = Settings(
     block_size_bytes=256 * 1024,  # a file of several blocks costs little
-    segment_size_bytes=128 * 1024,
+    segment_size_bytes=64 * 1024,
     delete_after_ms=5_000,  # what is deleted goes within the run, and within the wait after it
     block_token_life_ms=20_000,
     lease_soft_limit_ms=40_000,
@@ -70,6 +73,8 @@ class ClientProcess:
 
     async def _run(self) -> None:
         async with Client(self._machine, self._options) as client:
+            while not await _reaches_namenode(client):
+                pass  # it says so within 5 s, and whoever started it tries again
             await self._work(client)
 
     async def wait(self) -> None:
@@ -85,6 +90,14 @@ class ClientProcess:
         self._machine.transport.abort()
         if self._running is not None:
             self._running.cancel()
+
+
+async def _reaches_namenode(client: Client) -> bool:
+    try:
+        await client.connect()
+    except NamenodeUnreachable:
+        return False
+    return True
 
 
 class Lives:
@@ -162,9 +175,9 @@ async def _live(process: Process, started: "asyncio.Future[None]") -> None:
 class SimCluster:
     """All machines and processes of a run; `found` says what must not have happened."""
 
-    def __init__(self, plan: Plan, network: SimNetwork, trace: Trace) -> None:
+    def __init__(self, plan: Plan, trace: Trace) -> None:
         self.plan = plan
-        self.network = network
+        self.network = _network(plan, trace)
         self.trace = trace
         self.settings = SETTINGS
         self.found: list[tuple[str, BaseException | None]] = []
@@ -218,7 +231,9 @@ class SimCluster:
                 lives.process.check_invariants()
 
     def _add(self, name: str, make: Callable[[Machine], Process]) -> Lives:
-        machine = SimMachine(name, self.network, self.plan.seed)
+        pace = self.plan.pace
+        times = DiskTimes(pace.operation_ms / 1000, pace.sync_ms / 1000, pace.disk_bytes_per_s)
+        machine = SimMachine(name, self.network, self.plan.seed, times)
         machine.plant(SECRET_FILE, SECRET)
         lives = self.lives[name] = Lives(machine, make, self)
         return lives
@@ -252,6 +267,15 @@ class SimCluster:
     def _unforeseen(self, loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
         error = context.get("exception")
         self.find(str(context["message"]), error if isinstance(error, BaseException) else None)
+
+
+def _network(plan: Plan, trace: Trace) -> SimNetwork:
+    conditions = Conditions(
+        delay_max_s=plan.pace.delay_max_ms / 1000,
+        bytes_per_s=plan.pace.network_bytes_per_s,
+        reset_chance=plan.pace.reset_chance,
+    )
+    return SimNetwork(Random(f"{plan.seed} network"), conditions, trace)
 
 
 def root_of(error: BaseException | None) -> BaseException | None:

@@ -46,6 +46,33 @@ class Fault(msgspec.Struct, frozen=True):
     down_ms: int
 
 
+class Pace(msgspec.Struct, frozen=True):
+    """How fast the network and the disks are, and how often a connection breaks by itself.
+
+    The slower they are, the more is under way at any moment, for a death to interrupt.
+    """
+
+    delay_max_ms: float = 0.5
+    network_bytes_per_s: float = 1e9
+    reset_chance: float = 0.0
+    """For each message."""
+    operation_ms: float = 0.02
+    sync_ms: float = 0.2
+    disk_bytes_per_s: float = 1e9
+
+
+PACES = (
+    Pace(),
+    Pace(reset_chance=2e-5),
+    Pace(delay_max_ms=5, network_bytes_per_s=2e7, sync_ms=5, disk_bytes_per_s=5e7),
+    Pace(
+        delay_max_ms=30, network_bytes_per_s=2e6, operation_ms=1, sync_ms=40, disk_bytes_per_s=5e6
+    ),
+    Pace(operation_ms=2, sync_ms=100, disk_bytes_per_s=2e6),
+    Pace(delay_max_ms=60, network_bytes_per_s=1e6, reset_chance=2e-5),
+)
+
+
 class Plan(msgspec.Struct, frozen=True):
     """All that a run depends on."""
 
@@ -54,6 +81,7 @@ class Plan(msgspec.Struct, frozen=True):
     datanodes: int = 5
     clients: int = 3
     racks: int = 1
+    pace: Pace = Pace()
     faults: tuple[Fault, ...] = ()
 
     def encode(self) -> str:
@@ -81,7 +109,8 @@ def make_plan(
 ) -> Plan:
     """Return the plan of a seed: one datanode down at a time, and clients and namenode beside."""
     random = Random(f"plan {seed}")
-    plan = Plan(seed, seconds, datanodes, racks=random.choice((1, 1, 2)))
+    racks, pace = random.choice((1, 1, 2)), random.choice(PACES)
+    plan = Plan(seed, seconds, datanodes, racks=racks, pace=pace)
     faults = list(_datanode_faults(random, plan))
     faults += _client_faults(random, plan)
     if namenode_dies:

@@ -10,14 +10,12 @@ import gc
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from random import Random
 
 from dolmen.simulation import virtual_time
 from dolmen.simulation.checkers import Healing, Invariants, Namespace, Replay, Replicas
 from dolmen.simulation.cluster import Lives, SimCluster
 from dolmen.simulation.faults import Fault, FaultKind, Plan, make_plan
 from dolmen.simulation.history import CheckFailed
-from dolmen.simulation.sim_network import SimNetwork
 from dolmen.simulation.trace import Trace
 from dolmen.simulation.workloads import Workload
 
@@ -67,8 +65,7 @@ class _Run:
         assert isinstance(loop, virtual_time.VirtualTimeLoop)
         self._loop = loop
         self._trace = Trace(loop.time)
-        network = SimNetwork(Random(f"{self._plan.seed} network"), trace=self._trace)
-        self._cluster = SimCluster(self._plan, network, self._trace)
+        self._cluster = SimCluster(self._plan, self._trace)
         self._workload = Workload(self._plan.seed, self._plan.clients, self._trace)
         running = asyncio.create_task(self._run())
         finding = asyncio.create_task(self._cluster.finding.wait())
@@ -163,7 +160,9 @@ class _Run:
         lines = "\n  ".join(self._trace.last_lines()[-LINES_TOLD:])
         plan = self._plan
         return (
-            f"seed {plan.seed}: {what}: {type(cause).__name__}: {cause}\nwhat came before:\n  {lines}\nplan: {plan.encode()}\n"
+            f"seed {plan.seed}: {what}: {type(cause).__name__}: {cause}\n"
+            f"what came before:\n  {lines}\n"
+            f"plan: {plan.encode()}\n"
             f"run it again: python -m dolmen.simulation {replay_options(plan)}"
         )
 

@@ -11,7 +11,7 @@ from random import Random
 from typing import TypeVar
 
 from dolmen.runtime.machine import Machine
-from dolmen.simulation.sim_disk import SimDisk
+from dolmen.simulation.sim_disk import DiskTimes, SimDisk
 from dolmen.simulation.sim_key_value import SimKeyValueStore
 from dolmen.simulation.sim_network import SimNetwork
 from dolmen.simulation.sim_storage import SimStorage
@@ -26,12 +26,15 @@ EPOCH_MS = 1_700_000_000_000
 class SimMachine:
     """One machine, which runs one process at a time, both of the same name."""
 
-    def __init__(self, name: str, network: SimNetwork, seed: int) -> None:
+    def __init__(
+        self, name: str, network: SimNetwork, seed: int, times: DiskTimes | None = None
+    ) -> None:
         self.name = name
         self.storage = SimStorage()
         self.tables = SimKeyValueStore()
         self._network = network
         self._seed = seed
+        self._times = times
         self._random = Random(f"{seed} {name}")
         self._lives = 0
         self._boots = 0
@@ -76,7 +79,7 @@ class SimMachine:
         self.storage.sync_directory(path.rpartition("/")[0] or "/")
 
     def _open_disk(self) -> SimDisk:
-        disk = SimDisk(self.storage, f"{self.name}, life {self._lives}")
+        disk = SimDisk(self.storage, f"{self.name}, life {self._lives}", self._times)
         self._disks.append(disk)
         return disk
 

@@ -6,7 +6,6 @@ for one: datanodes die one at a time, and the namenode is soon back.
 """
 
 import asyncio
-import math
 from collections.abc import Awaitable
 from random import Random
 
@@ -48,13 +47,17 @@ LENGTHS = (
 
 READ_WHOLE_CHANCE = 0.6
 
-PAUSE_S = 1.5
+SLOW_STEP_BYTES = 50_000
+SLOW_PAUSE_S = 1.0
+"""A slow writer of a large file takes longer than most processes live between two deaths."""
+
+PAUSE_S = 2.5
 """Between two operations of a task, on average."""
 
 
 def draw_length(random: Random) -> int:
-    """Return the length of a new file; most are short."""
-    return random.randint(*LENGTHS[int(len(LENGTHS) * random.random() ** 2)])
+    """Return the length of a new file."""
+    return random.randint(*random.choice(LENGTHS))
 
 
 class Workload:
@@ -241,12 +244,11 @@ async def write_somehow(
     client: Client, path: str, contents: bytes, random: Random, exclusive: bool
 ) -> None:
     """Write a file at once, or piece by piece with pauses in which processes may die."""
-    pieces = random.choice((1, 1, 3, 6)) if contents else 1
-    step = math.ceil(len(contents) / pieces)
+    step = random.choice((len(contents), SLOW_STEP_BYTES)) or 1
     async with await client.open_writer(path, exclusive=exclusive) as writer:
-        for start in range(0, len(contents), max(step, 1)):
+        for start in range(0, len(contents), step):
             if start:
-                await asyncio.sleep(random.expovariate(1.0))
+                await asyncio.sleep(random.expovariate(1 / SLOW_PAUSE_S))
             await writer.write(contents[start : start + step])
 
 
