@@ -267,6 +267,8 @@ class Cluster:
 
     def step(self, view: View, now: Moment) -> tuple[list[Dispatch], bool]:
         """Do one slice of work; return commands, and whether there is more to do now."""
+        if self._upkeep.idle:
+            return [], False
         with self._changing(view) as tables:
             return self._upkeep.step(tables, now)
 

@@ -5,12 +5,11 @@ many goes only while as many proven good ones remain as are wanted. A worthless 
 stamp, never finished, or not what was committed) goes when enough proven good ones live; when it
 stands in the way of the only copy that can still be made, one is enough.
 
-An order is repeated until the datanode reports the replica gone, and until then it counts as gone.
+An order goes out in the slice that decided it. It is repeated, while there still is proof, until
+the datanode reports the replica gone, and until then it counts as gone.
 """
 
 from collections.abc import Callable, Sequence
-
-import msgspec
 
 from dolmen.protocol.datanode_messages import InvalidateReplica
 from namenode.core.assessment import is_worthless
@@ -88,23 +87,27 @@ def order_orphan(tables: Tables, block_id: int, datanodes: Datanodes) -> bool:
     return settled
 
 
-class Sending(msgspec.Struct, frozen=True):
-    """Which orders go out in this tick."""
+def new_orders(datanode: DatanodeState, now_ms: int) -> list[InvalidateReplica]:
+    """Return the orders that have not been sent yet; they count as sent now."""
+    fresh = {b: given for b, given in datanode.orders.items() if given.sent_ms is None}
+    for given in fresh.values():
+        given.sent_ms = now_ms
+    return [InvalidateReplica(block_id, given.stamp) for block_id, given in fresh.items()]
 
-    now_ms: int
-    repeat_after_ms: int
-    orphans_only: bool  # deletions of blocks that live must wait
+
+def overdue_orders(datanode: DatanodeState, sent_before_ms: int) -> list[int]:
+    """Return the blocks whose orders were sent long ago and are not confirmed."""
+    return [
+        block_id
+        for block_id, given in datanode.orders.items()
+        if given.sent_ms is not None and given.sent_ms <= sent_before_ms
+    ]
 
 
-def due_orders(datanode: DatanodeState, sending: Sending) -> list[InvalidateReplica]:
-    """Return the orders to send to a connected datanode now: new ones, and those unanswered."""
-    due = []
-    for block_id, given in datanode.orders.items():
-        waits = sending.orphans_only and not given.orphan
-        sent_ms = given.sent_ms
-        fresh = sent_ms is None or sending.now_ms - sent_ms >= sending.repeat_after_ms
-        if waits or not fresh:
-            continue
-        given.sent_ms = sending.now_ms
-        due.append(InvalidateReplica(block_id, given.stamp))
-    return due
+def may_repeat(
+    held: Sequence[Holding], block_id: int, datanode: DatanodeState, wanted: int
+) -> bool:
+    """Return whether there is still proof that this datanode's replica is not needed."""
+    worthless = any(is_worthless(holding) for holding in held if holding.datanode is datanode)
+    needed = 1 if worthless else wanted
+    return len(proven(held, block_id)) >= needed

@@ -12,18 +12,24 @@ from collections.abc import Iterable
 
 import msgspec
 
-from dolmen.protocol.datanode_messages import AnyCommand, CheckReplica, TransferReplica
+from dolmen.protocol.datanode_messages import (
+    AnyCommand,
+    CheckReplica,
+    InvalidateReplica,
+    TransferReplica,
+)
 from dolmen.protocol.tokens import Access, BlockToken, ClusterKeys
 from namenode.core.assessment import Assessor
-from namenode.core.block_map import Standing, Tables
+from namenode.core.block_map import Standing, Tables, look_up
 from namenode.core.conditions import REPAIRED, Condition
 from namenode.core.datanodes import Datanodes, DatanodeState, Liveness
 from namenode.core.deletions import (
-    Sending,
-    due_orders,
+    may_repeat,
+    new_orders,
     order_excess,
     order_orphan,
     order_worthless,
+    overdue_orders,
 )
 from namenode.core.intake import Intake
 from namenode.core.outcome import (
@@ -43,6 +49,9 @@ from namenode.core.walks import (
     StorageWalk,
     Walks,
 )
+
+UNSOUND, ORPHANS, REPEATS = "unsound", "orphans", "repeats"
+"""What a round does beside repair and excess: worthless replicas, blocks of no file, orders."""
 
 
 class Moment(msgspec.Struct, frozen=True):
@@ -89,6 +98,7 @@ class Upkeep:
         self._redundancy = parts.redundancy
         self._walks = Walks()
         self._left: dict[Condition | str, int] = {}  # what the round has not looked at yet
+        self._overdue: list[tuple[str, int]] = []  # orders to be repeated in this round
         self._was_in_safe_mode = True
         self._waiting: dict[str, str | None] = {}
         self.news: list[str] = []
@@ -149,8 +159,8 @@ class Upkeep:
         self._parts.safe_mode.tick(self._datanodes.ran_ms)
         self._leave_safe_mode()
         self.look_around()
-        self._begin_round()
-        return self._checks() + self._orders(now)
+        self._begin_round(now)
+        return self._checks()
 
     def look_around(self) -> None:
         """See what the cluster offers: whether a block is badly spread depends on it."""
@@ -170,7 +180,7 @@ class Upkeep:
             self._walks.add(NamespaceWalk())
         self._note("safe mode", self._parts.safe_mode.from_future)
 
-    def _begin_round(self) -> None:
+    def _begin_round(self, now: Moment) -> None:
         conditions = self._assessor.conditions
         in_safe_mode = self._parts.safe_mode.reason() is not None
         awaited = self._note("repair waits", None if in_safe_mode else self._datanodes.awaited())
@@ -182,8 +192,16 @@ class Upkeep:
             self._left |= {condition: conditions.count(condition) for condition in REPAIRED}
         if vanished is None:
             self._left[Condition.OVER_REPLICATED] = conditions.count(Condition.OVER_REPLICATED)
-            self._left["unsound"] = len(self._assessor.unsound)
-        self._left["orphans"] = len(self._parts.intake.orphans)
+            self._left[UNSOUND] = len(self._assessor.unsound)
+        self._left[ORPHANS] = len(self._parts.intake.orphans)
+        sent_before_ms = now.loop_ms - self._options.order_repeat_ms
+        self._overdue = [
+            (datanode.datanode_id, block_id)
+            for datanode in self._datanodes
+            for block_id in overdue_orders(datanode, sent_before_ms)
+        ]
+        self._left[REPEATS] = len(self._overdue)
+        self._left = {what: count for what, count in self._left.items() if count}
 
     def _note(self, what: str, why: str | None) -> str | None:
         """Say in the log once why something waits, and once that it does not any more."""
@@ -194,21 +212,27 @@ class Upkeep:
 
     # ------------------------------------------------------------ slices of work
 
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to do before the next tick."""
+        return not self._walks and not self._left
+
     def step(self, tables: Tables, now: Moment) -> tuple[list[Dispatch], bool]:
         """Do one slice of work; return its commands and whether there is more to do now."""
         dispatches: list[Dispatch] = []
         taken = self._walks.take_slice(tables.view, tables.soft)
         if taken is not None:
             self._look_at(*taken, tables, now)
+        elif self._parts.safe_mode.reason() is not None:
+            self._left.clear()
         elif self._left:
             what = next(iter(self._left))
             limit = min(self._left[what], SLICE)
-            dispatches = self._work(what, limit, tables, now)
+            dispatches = self._work(what, limit, tables, now) + self._orders(now)
             self._left[what] -= limit
             if self._left[what] == 0:
                 del self._left[what]
-            dispatches += self._orders(now)
-        return dispatches, bool(self._walks or self._left)
+        return dispatches, not self.idle
 
     def _look_at(self, walk: object, block_ids: Iterable[int], tables: Tables, now: Moment) -> None:
         for block_id in block_ids:
@@ -227,17 +251,23 @@ class Upkeep:
     def _work(
         self, what: Condition | str, limit: int, tables: Tables, now: Moment
     ) -> list[Dispatch]:
-        if what == "orphans":
+        if what in REPAIRED:
+            return self._repair(Condition(what), limit, tables, now)
+        if what == REPEATS:
+            return self._repeat_orders(limit, tables, now)
+        if what == ORPHANS:
             self._drop_orphans(limit, tables)
-        elif what == "unsound":
+        elif self._datanodes.vanished() is None:
+            self._trim(what, limit, tables)
+        return []
+
+    def _trim(self, what: Condition | str, limit: int, tables: Tables) -> None:
+        if what == UNSOUND:
             for block_id in _take_turn(self._assessor.unsound, limit):
                 self._trim_worthless(block_id, tables)
-        elif what == Condition.OVER_REPLICATED:
-            for block_id in self._assessor.conditions.take_turn(what, limit):
+        else:
+            for block_id in self._assessor.conditions.take_turn(Condition.OVER_REPLICATED, limit):
                 self._trim_excess(block_id, tables)
-        elif isinstance(what, Condition):
-            return self._repair(what, limit, tables, now)
-        return []
 
     def _repair(
         self, condition: Condition, limit: int, tables: Tables, now: Moment
@@ -304,19 +334,35 @@ class Upkeep:
     # ------------------------------------------------------------ commands that wait
 
     def _orders(self, now: Moment) -> list[Dispatch]:
-        if self._parts.safe_mode.reason() is not None:
-            return []
-        sending = Sending(
-            now_ms=now.loop_ms,
-            repeat_after_ms=self._options.order_repeat_ms,
-            orphans_only=self._datanodes.vanished() is not None,
-        )
         return [
             Dispatch(datanode.datanode_id, order)
             for datanode in self._datanodes
-            if datanode.connected and datanode.orders
-            for order in due_orders(datanode, sending)
+            if datanode.orders
+            for order in new_orders(datanode, now.loop_ms)
         ]
+
+    def _repeat_orders(self, limit: int, tables: Tables, now: Moment) -> list[Dispatch]:
+        """Repeat orders that are not confirmed, if what proved them still holds (rule 24)."""
+        dispatches = []
+        for datanode_id, block_id in [self._overdue.pop() for _ in range(limit)]:
+            datanode = self._datanodes.get(datanode_id)
+            given = None if datanode is None else datanode.orders.get(block_id)
+            if datanode is None or given is None:
+                continue
+            given.sent_ms = now.loop_ms
+            if given.orphan or self._is_proven(block_id, datanode, tables):
+                order = InvalidateReplica(block_id, given.stamp)
+                dispatches.append(Dispatch(datanode_id, order))
+        return dispatches
+
+    def _is_proven(self, block_id: int, datanode: DatanodeState, tables: Tables) -> bool:
+        if self._datanodes.vanished() is not None:
+            return False
+        known = look_up(tables.view, tables.meta, block_id)
+        if known.standing is not Standing.COMPLETE:
+            return False
+        held = self._assessor.held(known, tables.soft)
+        return may_repeat(held, block_id, datanode, known.wanted)
 
     def _checks(self) -> list[Dispatch]:
         dispatches = []

@@ -162,6 +162,19 @@ def test_an_order_is_repeated_until_it_is_confirmed() -> None:
     assert deletions(world) == [victim] * 3
 
 
+def test_an_order_is_not_repeated_when_its_proof_is_gone() -> None:
+    world = cluster_of(4, on=(0, 1, 2, 3))
+    world.pass_time(500, range(4))
+    (victim,) = deletions(world)
+    other = next(index for index in range(4) if index != victim)
+    world.lose(other, B1, ChangeKind.CORRUPT)
+    world.pass_time(21_000, range(4))
+    assert deletions(world) == [victim]
+    world.store(transfers(world)[0], replica(B1))
+    world.pass_time(21_000, range(4))
+    assert deletions(world)[1:] == [victim] * 2
+
+
 def test_an_order_is_void_with_the_connection() -> None:
     world = cluster_of(4, on=(0, 1, 2, 3))
     world.pass_time(500, range(4))
