@@ -153,6 +153,9 @@ class ClusterAccess(fsspec.asyn.AsyncFileSystem, metaclass=OneInstanceForEachClu
     def __hash__(self) -> int:
         return hash(self.__dask_tokenize__())
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {SCHEME}{self.authority}>"
+
     # ------------------------------------------------------------ paths
 
     @classmethod

@@ -11,12 +11,11 @@ import errno
 import io
 import os
 import threading
-from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 import fsspec.asyn
-from fsspec.caching import caches
+from fsspec.caching import BaseCache, caches
 
 from dolmen.client import Reader
 from fsspec_plugin.entries import Entry, describe
@@ -77,24 +76,16 @@ class DolmenFile(io.BufferedIOBase):
         self._reader = reader
         self.size = reader.length_bytes
         self.details = describe(reader.info, self.fs._ask(self.path))
-        self._fetch, self._drop = self._make_cache()
+        self._readahead = Readahead(self.size, self._begin)
+        self._cache_lock = threading.Lock()
+        self.cache = self._make_cache()  # fsspec's own layers put one of theirs here
 
-    def _make_cache(self) -> tuple[Callable[[int, int], bytes], Callable[[], None]]:
-        """How ranges are fetched, and how what is kept of them is dropped."""
+    def _make_cache(self) -> BaseCache | None:
+        """The cache of fsspec's that was asked for by name; None: our own readahead."""
         if self._cache_type is None:
-            readahead = Readahead(self.size, self._begin)
-            return readahead.read, readahead.close
-        if self._cache_type == "none":
-            return self._fetch_exactly, _nothing
+            return None
         make = caches[self._cache_type]
-        cache = make(self.blocksize, self._fetch_exactly, self.size, **self._cache_options)
-        lock = threading.Lock()  # these caches are not made for threads
-
-        def fetch(start: int, end: int) -> bytes:
-            with lock:
-                return cache._fetch(start, end)  # type: ignore[no-any-return]
-
-        return fetch, _nothing
+        return make(self.blocksize, self._fetch_range, self.size, **self._cache_options)
 
     # ------------------------------------------------------------ fetch
 
@@ -116,8 +107,16 @@ class DolmenFile(io.BufferedIOBase):
         with translating(self.path):
             return await self._reader.read_into(start, buffer)
 
-    def _fetch_exactly(self, start: int, end: int) -> bytes:
+    def _fetch_range(self, start: int, end: int) -> bytes:
         return self._begin(start, end).result()
+
+    def _fetch(self, start: int, end: int) -> bytes:
+        if self.cache is None:
+            return self._readahead.read(start, end)
+        if type(self.cache) is BaseCache:  # "none"
+            return self._fetch_range(start, end)
+        with self._cache_lock:  # these caches are not made for threads
+            return self.cache._fetch(start, end)  # type: ignore[no-any-return]
 
     # ------------------------------------------------------------ position
 
@@ -169,7 +168,7 @@ class DolmenFile(io.BufferedIOBase):
     def readinto(self, buffer: Any, /) -> int:
         view = memoryview(buffer).cast("B")
         start, end = self._take(len(view))
-        if self._cache_type is None and end - start >= MIB:
+        if self.cache is None and end - start >= MIB:
             return int(fsspec.asyn.sync(self.fs.loop, self._read_into, start, view[: end - start]))
         view[: end - start] = self._fetch(start, end) if end > start else b""
         return end - start
@@ -241,7 +240,7 @@ class DolmenFile(io.BufferedIOBase):
         if not self.closed:
             self.closed = True
             if self._pid == os.getpid():
-                self._drop()
+                self._readahead.close()
 
     discard = close
 
@@ -275,7 +274,3 @@ def reopen(
 def _identity(reader: Reader) -> tuple[int, int, bytes]:
     info = reader.info
     return info.inode_id, info.length_bytes, info.content_hash
-
-
-def _nothing() -> None:
-    """A cache of fsspec's goes with its file."""

@@ -1,6 +1,7 @@
 """One filesystem in many processes, threads and event loops."""
 
 import asyncio
+import gc
 import json
 import multiprocessing
 import os
@@ -99,6 +100,16 @@ def test_every_spelling_of_a_cluster_is_one_instance(fs: DolmenFileSystem) -> No
     assert len(pickle.dumps(fs)) < 200
     twin = fsspec.AbstractFileSystem.from_dict(fs.to_dict() | {"asynchronous": True})
     assert (twin.asynchronous, twin.authority) == (True, fs.authority)
+
+
+@pytest.mark.filterwarnings("error::ResourceWarning")
+def test_a_filesystem_that_is_garbage_closes_its_connections(fs: DolmenFileSystem) -> None:
+    alone = DolmenFileSystem(fs.host, fs.port, skip_instance_cache=True)
+    assert alone is not fs
+    assert alone.cat_file("/f", 0, 10) == DATA[:10]
+    del alone
+    gc.collect()
+    assert fs.exists("/f")
 
 
 def test_tokens_are_equal_in_all_processes(fs: DolmenFileSystem) -> None:
