@@ -31,6 +31,7 @@ from dolmen.protocol.control_messages import (
     ClientCall,
     Greet,
     Greeting,
+    Reply,
     decode_reply,
     encode_call,
 )
@@ -138,7 +139,7 @@ class NamenodeConnection:
         attempts = _Attempts(self, request, retry_for_s)
         attempts.final = final
 
-        async def attempt() -> ClientReply:
+        async def attempt() -> Reply:
             async with self._turns:
                 connection = await self._open_once()
                 attempts.left_us = number > 0
@@ -163,11 +164,9 @@ class NamenodeConnection:
 
     # ------------------------------------------------------------ one attempt
 
-    async def _answered(
-        self, connection: Connection, payload: bytes, patience_s: float
-    ) -> ClientReply:
+    async def _answered(self, connection: Connection, payload: bytes, patience_s: float) -> Reply:
         try:
-            return decode_reply(await connection.call(payload, patience_s))  # type: ignore[return-value]
+            return decode_reply(await connection.call(payload, patience_s))
         except PeerLost:
             await self._drop(connection)
             raise
