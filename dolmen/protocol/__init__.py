@@ -1,1 +1,2 @@
-"""What Dolmen's processes say to each other: pure data and arithmetic, no I/O, no clock, no chance."""
+"""What Dolmen's processes say to each other: pure data and arithmetic, no I/O, no clock, no
+chance."""

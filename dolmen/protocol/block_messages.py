@@ -1,12 +1,21 @@
-"""The heads of bulk exchanges with a datanode: `/blocks/...`, a small head and a streamed body each way.
+"""The heads of bulk exchanges with a datanode: `/blocks/...`, a small head and a streamed body each
+way.
 
 A head is one struct; bytes of blocks only ever travel in bodies. A reply head is one of the replies
-below or a `Refusal`. Writing the same segment twice changes nothing, and segments may arrive in any order.
+below or a `Refusal`. Writing the same segment twice changes nothing, and segments may arrive in any
+order.
 """
 
 import msgspec
 
-from dolmen.protocol.errors import DolmenError, InvalidRequest, Refusal, to_error, to_refusal
+from dolmen.protocol.errors import (
+    MALFORMED,
+    DolmenError,
+    InvalidRequest,
+    Refusal,
+    to_error,
+    to_refusal,
+)
 
 SEGMENT_LIMIT_BYTES = 16 * 1024 * 1024
 """A larger segment would need a head with more checksums than an HTTP header should carry."""
@@ -40,14 +49,16 @@ class WriteSegment(Head, frozen=True, tag=1):
 
 
 class FinalizeReplica(Head, frozen=True, tag=2):
-    """→ ReplicaFinalized. Make the replica immutable and durable, if it has this length and digest."""
+    """→ ReplicaFinalized. Make the replica immutable and durable, if it has this length and
+    digest."""
 
     length_bytes: int
     digest: bytes
 
 
 class RestampReplica(Head, frozen=True, tag=3):
-    """→ ReplicaRestamped. Close the gate of `old_stamp`, truncate to `length_bytes`, go on as `stamp`.
+    """→ ReplicaRestamped. Close the gate of `old_stamp`, truncate to `length_bytes`, go on as
+    `stamp`.
 
     `token` is a WRITE token for the new stamp. Also reopens a finalized replica of the old stamp.
     """
@@ -83,7 +94,8 @@ BlockRequest = (
 
 
 class SegmentStored(msgspec.Struct, frozen=True, array_like=True, tag=101):
-    """Stored by all from the receiver on; or `failed_position` says who failed, and `reason` how."""
+    """Stored by all from the receiver on; or `failed_position` says who failed, and `reason`
+    how."""
 
     failed_position: int = -1
     reason: str = ""
@@ -130,7 +142,7 @@ def decode_request(head: bytes) -> BlockRequest:
     """Return the request in `head`; raise InvalidRequest if it is none."""
     try:
         return _REQUEST_DECODER.decode(head)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except MALFORMED as error:
         raise InvalidRequest(f"malformed block request: {error}") from None
 
 
@@ -138,7 +150,7 @@ def decode_block_reply(head: bytes) -> BlockReply:
     """Return the reply in `head`, or raise the error that it carries."""
     try:
         reply = _REPLY_DECODER.decode(head)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except MALFORMED as error:
         raise InvalidRequest(f"malformed block reply: {error}") from None
     if isinstance(reply, Refusal):
         raise to_error(reply)

@@ -1,7 +1,8 @@
 """What a client asks the namenode, and what it is answered.
 
 Paths are absolute namespace paths (`/a/b`). Times are milliseconds since the epoch. Requests marked
-"mutation" go with a call number above 0 and happen exactly once; the others change nothing that lasts.
+"mutation" go with a call number above 0 and happen exactly once; the others change nothing that
+lasts.
 """
 
 import enum
@@ -92,7 +93,8 @@ class ListDirectory(Request, frozen=True, tag=2):
 
 
 class WalkTree(Request, frozen=True, tag=3):
-    """→ Listing of everything below `path`, depth first, names in byte order, parents before children.
+    """→ Listing of everything below `path`, depth first, names in byte order, parents before
+    children.
 
     `after` is the path (relative to `path`, no leading slash) of the last entry already seen.
     `max_depth` 1 means children only; 0 means no limit. A file has nothing below it.
@@ -144,7 +146,8 @@ class ReportCorruptReplica(Request, frozen=True, tag=8):
 
 
 class MakeDirectory(Request, frozen=True, tag=20):
-    """→ FileInfo. `parents` makes missing parents; an existing directory is fine with `exist_ok`."""
+    """→ FileInfo. `parents` makes missing parents; an existing directory is fine with
+    `exist_ok`."""
 
     path: str
     mode: int = 0o755
@@ -169,7 +172,8 @@ class CreateFile(Request, frozen=True, tag=21):
 class AllocateBlock(Request, frozen=True, tag=22):
     """→ AllocatedBlock number `index` of the file; commits block `index - 1` as `previous` says.
 
-    TooFewDatanodes when fewer than min(min_replicas, replication, registered datanodes) can take it.
+    TooFewDatanodes when fewer than min(min_replicas, replication, registered datanodes) can take
+    it.
     """
 
     inode_id: int
@@ -180,7 +184,8 @@ class AllocateBlock(Request, frozen=True, tag=22):
 
 
 class RebuildPipeline(Request, frozen=True, tag=23):
-    """→ AllocatedBlock: a new generation stamp is issued, with survivors and replacements as targets.
+    """→ AllocatedBlock: a new generation stamp is issued, with survivors and replacements as
+    targets.
 
     The block keeps its recorded stamp until `UpdatePipeline`. Replacements copy from `survivors`.
     """

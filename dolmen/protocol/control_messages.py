@@ -1,16 +1,23 @@
 """The envelope of every control call, and the greeting that opens a connection.
 
-A control connection carries calls: one `Call` in, one reply out, many in flight (the transport numbers
-them). Every struct is an array on the wire, with fields only ever added at the end, so that an older
-peer ignores what it does not know. `ClientCall` carries the identity that makes a mutation happen
-exactly once: a repeated (client id, number) is answered with its first reply (rule 7).
+A control connection carries calls: one `Call` in, one reply out, many in flight (the transport
+numbers them). Every struct is an array on the wire, with fields only ever added at the end, so that
+an older peer ignores what it does not know. `ClientCall` carries the identity that makes a mutation
+happen exactly once: a repeated (client id, number) is answered with its first reply (rule 7).
 """
 
 import msgspec
 
 from dolmen.protocol.client_messages import ClientReply, ClientRequest
 from dolmen.protocol.datanode_messages import DatanodeReply, DatanodeRequest
-from dolmen.protocol.errors import DolmenError, InvalidRequest, Refusal, to_error, to_refusal
+from dolmen.protocol.errors import (
+    MALFORMED,
+    DolmenError,
+    InvalidRequest,
+    Refusal,
+    to_error,
+    to_refusal,
+)
 
 PROTOCOL_VERSION = 1
 
@@ -45,7 +52,8 @@ class DatanodeCall(msgspec.Struct, frozen=True, array_like=True, tag=3):
 
 
 class Greeting(msgspec.Struct, frozen=True, array_like=True, tag=90):
-    """The namenode's answer to Greet. `proof` is its own proof of membership (empty for clients)."""
+    """The namenode's answer to Greet. `proof` is its own proof of membership (empty for
+    clients)."""
 
     protocol_version: int
     software_version: str
@@ -76,7 +84,7 @@ def decode_call(payload: bytes) -> Call:
     """Return the call in `payload`; raise InvalidRequest if it is none."""
     try:
         return _CALL_DECODER.decode(payload)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except MALFORMED as error:
         raise InvalidRequest(f"malformed call: {error}") from None
 
 
@@ -94,7 +102,7 @@ def decode_reply(payload: bytes) -> Reply:
     """Return the reply in `payload`, or raise the error that it carries."""
     try:
         reply = _REPLY_DECODER.decode(payload)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except MALFORMED as error:
         raise InvalidRequest(f"malformed reply: {error}") from None
     if isinstance(reply, Refusal):
         raise to_error(reply)

@@ -79,7 +79,8 @@ class ReportBlocks(Request, frozen=True, tag=52):
 
 
 class ReportChanges(Request, frozen=True, tag=53):
-    """→ ReportTaken. An incremental block report: what was stored, finalized, deleted, found bad."""
+    """→ ReportTaken. An incremental block report: what was stored, finalized, deleted, found
+    bad."""
 
     changes: tuple["ReplicaChange", ...]
     failed_commands: tuple["CommandFailed", ...] = ()

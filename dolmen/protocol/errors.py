@@ -1,15 +1,15 @@
 """Every error that crosses a process boundary or a public call, in one tree.
 
 DolmenError
- ├─ RequestRefused   the caller must change its request (no such path, exists, limits, lease, access)
+ ├─ RequestRefused   the caller must change its request (no such path, limits, lease, access)
  ├─ TryAgain         the same request may succeed later or elsewhere (safe mode, too few datanodes)
  ├─ DataDamaged      a replica is wrong: report it and read another one
  ├─ Unreachable      nobody answered: the message says who, and whether the outcome is known
  └─ StartRefused     a daemon cannot start on what it was given; one line, exit code 4
 
-An error travels as a `Refusal` (kind, message, path) and is raised again on the other side as the same
-class. Translation to `OSError` happens once, at the edge that needs it (`fsspec_plugin/os_errors.py`,
-`dolmen/cli`), from the `errno` that each class names.
+An error travels as a `Refusal` (kind, message, path) and is raised again on the other side as the
+same class. Translation to `OSError` happens once, at the edge that needs it
+(`fsspec_plugin/os_errors.py`, `dolmen/cli`), from the `errno` that each class names.
 """
 
 import errno
@@ -197,6 +197,11 @@ def _tree(root: type[DolmenError]) -> dict[str, type[DolmenError]]:
 
 
 KINDS: dict[str, type[DolmenError]] = _tree(DolmenError)
+
+
+MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that are no message: also for text that is not UTF-8, and for
+arrays nested too deep in a field that this software does not know."""
 
 
 class Refusal(msgspec.Struct, frozen=True, array_like=True, tag=0):

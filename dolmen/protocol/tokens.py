@@ -1,9 +1,9 @@
 """Keys, proofs and block tokens: who may come in, checked without asking anybody.
 
-One cluster secret keys everything, through one derived key per purpose (rule 31), so that a proof made
-for one purpose can never serve another. A block token says what its bearer may do with one block; it is
-signed by the namenode (keyed BLAKE2b) and checked by the datanode alone. Without TLS a token is a bearer
-secret in the clear, as everything else on the wire is.
+One cluster secret keys everything, through one derived key per purpose (rule 31), so that a proof
+made for one purpose can never serve another. A block token says what its bearer may do with one
+block; it is signed by the namenode (keyed BLAKE2b) and checked by the datanode alone. Without TLS a
+token is a bearer secret in the clear, as everything else on the wire is.
 """
 
 import enum
@@ -12,12 +12,13 @@ from hashlib import blake2b
 
 import msgspec
 
-from dolmen.protocol.errors import AccessDenied
+from dolmen.protocol.errors import MALFORMED, AccessDenied
 
 MAC_BYTES = 32
 NONCE_BYTES = 16
 _PURPOSE_MEMBER = b"dolmen member"
 _PURPOSE_BLOCK = b"dolmen block"
+_KEY_ID_LIMIT = 1 << 64
 SECRET_BYTES = 32
 SECRET_LIMIT_BYTES = 4096
 
@@ -41,7 +42,8 @@ class Target(msgspec.Struct, frozen=True, array_like=True):
 
 
 class BlockToken(msgspec.Struct, frozen=True, array_like=True):
-    """What is signed. For WRITE `targets` is the pipeline in order; for COPY the allowed sources."""
+    """What is signed. For WRITE `targets` is the pipeline in order; for COPY the allowed
+    sources."""
 
     block_id: int
     stamp: int
@@ -83,8 +85,10 @@ class ClusterKeys:
         mac, payload = signed[:MAC_BYTES], signed[MAC_BYTES:]
         try:
             token = _DECODER.decode(payload)
-        except (msgspec.DecodeError, msgspec.ValidationError):
+        except MALFORMED:
             raise AccessDenied("this is not a block token") from None
+        if not 0 <= token.key_id < _KEY_ID_LIMIT:
+            raise AccessDenied("this is not a block token")
         if not hmac.compare_digest(self._mac(token.key_id, payload), mac):
             raise AccessDenied("the block token was not signed with this cluster's secret")
         if now_ms > token.expires_ms:

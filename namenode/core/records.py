@@ -12,7 +12,7 @@ import msgspec
 import xxhash
 
 from dolmen.protocol.client_messages import EntryKind
-from dolmen.protocol.errors import DataDamaged, UnsupportedVersion
+from dolmen.protocol.errors import MALFORMED, DataDamaged, UnsupportedVersion
 
 RECORD_FORMAT = 1
 _CHECK_BYTES = 4
@@ -184,7 +184,7 @@ class Codec(Generic[R]):
             )
         try:
             return self._decoder.decode(payload[1:])
-        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        except MALFORMED as error:
             raise DataDamaged(
                 f"a record of the namespace ({self._name}) is malformed: {error}"
             ) from None
