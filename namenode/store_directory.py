@@ -92,11 +92,14 @@ class StoreDirectory:
 
     async def reason_to_rebuild(self) -> str | None:
         """Return why the tables are not to be trusted, if so (rule 4)."""
-        if await self._exists(REBUILD):
-            return (await self._read_stamped(REBUILD, RebuildMark)).reason
-        if not await self._exists(RUNNING):
-            return None
-        mark = await self._read_stamped(RUNNING, RunningMark)
+        try:
+            if await self._exists(REBUILD):
+                return (await self._read_stamped(REBUILD, RebuildMark)).reason
+            if not await self._exists(RUNNING):
+                return None
+            mark = await self._read_stamped(RUNNING, RunningMark)
+        except DataDamaged as error:  # that there is a mark is enough to know
+            return error.message
         if mark.boot_id != self._machine.boot_id:
             return "the machine stopped while the namenode ran"
         return None
