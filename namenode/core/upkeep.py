@@ -50,6 +50,10 @@ from namenode.core.walks import (
     Walks,
 )
 
+FRUITLESS_LIMIT = 1024
+"""Blocks in a row that could not be repaired, after which the others of their urgency wait for the
+next round: all datanodes are busy, or full. Some 40 ms of a round."""
+
 UNSOUND, ORPHANS, REPEATS = "unsound", "orphans", "repeats"
 """What a round does beside repair and excess: worthless replicas, blocks of no file, orders."""
 
@@ -99,6 +103,7 @@ class Upkeep:
         self._walks = Walks()
         self._left: dict[Condition | str, int] = {}  # what the round has not looked at yet
         self._overdue: list[tuple[str, int]] = []  # orders to be repeated in this round
+        self._fruitless = 0  # blocks looked at in a row for which nothing could be done
         self._was_in_safe_mode = True
         self._waiting: dict[str, str | None] = {}
         self.news: list[str] = []
@@ -230,8 +235,10 @@ class Upkeep:
             limit = min(self._left[what], SLICE)
             dispatches = self._work(what, limit, tables, now) + self._orders(now)
             self._left[what] -= limit
-            if self._left[what] == 0:
+            self._fruitless = 0 if dispatches else self._fruitless + limit
+            if self._left[what] == 0 or (what in REPAIRED and self._fruitless >= FRUITLESS_LIMIT):
                 del self._left[what]
+                self._fruitless = 0
         return dispatches, not self.idle
 
     def _look_at(self, walk: object, block_ids: Iterable[int], tables: Tables, now: Moment) -> None:
