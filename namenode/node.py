@@ -76,6 +76,9 @@ class Namenode:
         )
         try:
             await self._start_on(store)
+        except StartRefused:
+            await store.close_clean()
+            raise
         except BaseException:
             store.kill()
             raise

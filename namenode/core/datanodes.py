@@ -245,7 +245,7 @@ class Datanodes:
         )
         if count <= 1 or count * VANISHED_SHARE <= len(self._by_id):
             return None
-        return f"{count} of {len(self._by_id)} datanodes vanished within a minute"
+        return f"{count} of {len(self._by_id)} datanodes are away since less than a minute"
 
     def awaited(self) -> str | None:
         """Return whose full report is still to come, if one is: its blocks are not known yet, and
