@@ -5,7 +5,7 @@ tables fit together (the driver checks) and the whole tree is the model's. In th
 replayed from its beginning and from a copy taken on the way, gives the very tables that live.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import hypothesis.strategies as st
 from hypothesis import settings
@@ -40,14 +40,8 @@ from dolmen.protocol.client_messages import (
 )
 from dolmen.protocol.control_messages import Reply
 from dolmen.protocol.errors import (
-    DirectoryNotEmpty,
     DolmenError,
-    InvalidRequest,
-    IsADirectory,
     LeaseConflict,
-    NoSuchPath,
-    NotADirectory,
-    PathExists,
     StaleHandle,
 )
 from dolmen.simulation.sim_key_value import SimKeyValueStore
@@ -56,6 +50,7 @@ from namenode.core.case import NamesystemSettings
 from namenode.core.edits import decode_group
 from namenode.core.outcome import BlocksDropped
 from namenode.core.tables import DURABLE_TABLES
+from tests.model.namespace_model import Directory, File, Model, Node, Path
 from tests.unit.namenode.core.driver import DIGEST, Driver, contents
 
 SETTINGS = NamesystemSettings(
@@ -68,131 +63,6 @@ SETTINGS = NamesystemSettings(
 names = st.sampled_from(["a", "b", "ä", "B c"])
 paths = st.lists(names, min_size=0, max_size=3).map(tuple)
 lengths = st.lists(st.integers(1, 65536), max_size=3).map(tuple)
-Path = tuple[str, ...]
-
-
-@dataclass
-class File:
-    lengths: tuple[int, ...]
-    inode_id: int
-    mode: int = 0o644
-    replication: int = 3
-
-
-@dataclass
-class Directory:
-    entries: "dict[str, File | Directory]" = field(default_factory=dict)
-    mode: int = 0o755
-
-
-Node = File | Directory
-
-
-class Model:
-    """What the namespace must do, said in dictionaries."""
-
-    def __init__(self) -> None:
-        self.root = Directory()
-
-    def find(self, path: Path) -> Node:
-        node: Node = self.root
-        for name in path:
-            if isinstance(node, File):
-                raise NotADirectory("")
-            if name not in node.entries:
-                raise NoSuchPath("")
-            node = node.entries[name]
-        return node
-
-    def find_directory(self, path: Path) -> Directory:
-        node = self.find(path)
-        if isinstance(node, File):
-            raise NotADirectory("")
-        return node
-
-    def make_directory(self, path: Path, parents: bool, exist_ok: bool) -> None:
-        try:
-            found = self.find(path)
-        except NoSuchPath:
-            if parents:
-                self.make_parents(path[:-1])
-            self.find_directory(path[:-1]).entries[path[-1]] = Directory()
-            return
-        if isinstance(found, File) or not exist_ok:
-            raise PathExists("")
-
-    def make_parents(self, path: Path) -> None:
-        at = self.root
-        for name in path:
-            child = at.entries.setdefault(name, Directory())
-            assert isinstance(child, Directory)
-            at = child
-
-    def check_publishable(self, path: Path, exclusive: bool) -> None:
-        try:
-            found = self.find(path)
-        except NoSuchPath:
-            return
-        if isinstance(found, Directory):
-            raise IsADirectory("")
-        if exclusive:
-            raise PathExists("")
-
-    def publish(self, path: Path, file: File, exclusive: bool) -> None:
-        self.check_publishable(path, exclusive)
-        self.make_parents(path[:-1])
-        self.find_directory(path[:-1]).entries[path[-1]] = file
-
-    def rename(self, source: Path, target: Path, replace: bool) -> None:
-        if not source or not target:
-            raise InvalidRequest("")
-        source_parent = self.find_directory(source[:-1])
-        target_parent = self.find_directory(target[:-1])
-        moved = self.find(source)
-        replaced = target_parent.entries.get(target[-1])
-        if replaced is not None and not replace:
-            raise PathExists("")
-        if moved is replaced:
-            return
-        if target[: len(source)] == source:
-            raise InvalidRequest("")
-        if isinstance(replaced, Directory):
-            if isinstance(moved, File):
-                raise IsADirectory("")
-            if replaced.entries:
-                raise DirectoryNotEmpty("")
-        elif replaced is not None and isinstance(moved, Directory):
-            raise NotADirectory("")
-        target_parent.entries[target[-1]] = source_parent.entries.pop(source[-1])
-
-    def delete(self, path: Path, recursive: bool) -> None:
-        found = self.find(path)
-        if not path:
-            raise InvalidRequest("")
-        if isinstance(found, Directory) and found.entries and not recursive:
-            raise DirectoryNotEmpty("")
-        del self.find_directory(path[:-1]).entries[path[-1]]
-
-    def set_attributes(self, path: Path, mode: int | None, replication: int | None) -> None:
-        found = self.find(path)
-        if isinstance(found, File):
-            found.replication = replication or found.replication
-        elif replication is not None:
-            raise InvalidRequest("")
-        if mode is not None:
-            found.mode = mode
-
-    def walk(self) -> "list[tuple[str, Node]]":
-        return list(self._below(self.root, ""))
-
-    def _below(self, directory: Directory, path: str) -> "list[tuple[str, Node]]":
-        found: list[tuple[str, Node]] = []
-        for name in sorted(directory.entries, key=str.encode):
-            child = directory.entries[name]
-            found.append((f"{path}/{name}", child))
-            if isinstance(child, Directory):
-                found.extend(self._below(child, f"{path}/{name}"))
-        return found
 
 
 @dataclass(frozen=True)
