@@ -53,7 +53,7 @@ PLUGIN = Reach(
 #: The command line, the local cluster and the simulation: imported by each other and tests alone.
 OUTER = Reach(frozenset(PACKAGES), STANDARD, ALL_LIBRARIES)
 
-#: The files that know a library; `docs/decisions/0002-http-in-four-files.md` says why four know HTTP.
+#: The files that know a library. Why four of them know HTTP: docs/decisions/0002.
 HTTP = frozenset({"aiohttp", "yarl"})
 EDGES = {
     "dolmen/runtime/http_bodies.py": HTTP,
