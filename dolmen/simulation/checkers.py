@@ -53,6 +53,7 @@ class Healing:
 
     async def wait(self, inspector: Client) -> ClusterReport:
         """Return the report of a cluster that has healed, or raise."""
+        await asyncio.sleep(self._cluster.settings.stale_after_ms / 1000)  # all that died is known
         report = await inspector.report()
         bound_s = self.bound_s(report.used_bytes)
         loop = asyncio.get_running_loop()
@@ -88,7 +89,7 @@ class Stored:
     def __init__(self, cluster: SimCluster) -> None:
         self.blocks: dict[int, Block] = {}
         self.inodes: dict[int, Inode] = {}
-        with cluster.namenode_tables().snapshot() as view:
+        with cluster.open_namenode_tables(read_only=True).snapshot() as view:
             for _, value in view.scan(BLOCKS):
                 block = BLOCK.decode(value)
                 self.blocks[block.block_id] = block
@@ -262,7 +263,7 @@ class Replay:
         machine = host.begin_life()
         checkpoints = Checkpoints(machine, disk, f"{DIRECTORY}/checkpoints", cluster_id)
         replayed = await Recovery(machine, "/replayed", log, checkpoints).rebuild()
-        live = self._cluster.namenode_tables()
+        live = self._cluster.open_namenode_tables(read_only=True)
         with replayed.snapshot() as view, live.snapshot() as live_view:
             if fingerprint_of(view, DURABLE_TABLES) != fingerprint_of(live_view, DURABLE_TABLES):
                 tables = [

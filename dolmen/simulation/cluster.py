@@ -212,10 +212,10 @@ class SimCluster:
         machine = SimMachine(INSPECTOR, self.network, self.plan.seed)
         return Client(machine.begin_life(), self._client_options(host=INSPECTOR))
 
-    def namenode_tables(self) -> KeyValue:
-        """Return the namenode's durable tables, to read."""
+    def open_namenode_tables(self, *, read_only: bool = False) -> KeyValue:
+        """Return the namenode's durable tables; while it runs, only to read."""
         path = f"{DIRECTORY}/namespace"
-        return self.namenode.machine.tables.open(path, DURABLE_TABLES, read_only=True)
+        return self.namenode.machine.tables.open(path, DURABLE_TABLES, read_only=read_only)
 
     def find(self, what: str, error: BaseException | None) -> None:
         """Something happened that must not."""

@@ -1,0 +1,83 @@
+"""A whole cluster in virtual time, while its processes die: every promise is kept, every run can be
+run again."""
+
+import os
+import subprocess
+import sys
+from itertools import pairwise
+
+import pytest
+
+from dolmen.simulation.faults import Fault, FaultKind, Plan, datanode_name, make_plan
+from dolmen.simulation.run import SimulationFailed, replay_options, simulate
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_cluster_survives_the_deaths_of_its_processes(seed: int) -> None:
+    result = simulate(make_plan(seed, seconds=400))
+    assert result.operations > 300
+    assert result.blocks > 0
+
+
+def test_a_thousand_virtual_seconds_of_dying_datanodes_lose_nothing() -> None:
+    plan = make_plan(7, seconds=1000, namenode_dies=False)
+    assert {fault.process for fault in plan.faults} >= {datanode_name(index) for index in range(5)}
+    assert simulate(plan).virtual_s > 1000
+
+
+def trace_of(seed: int, hash_seed: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "dolmen.simulation", "--seed", str(seed), "--seconds", "120"],
+        env=os.environ | {"PYTHONHASHSEED": hash_seed},
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith("trace ")
+    assert len(last) == len("trace ") + 16
+    return last
+
+
+def test_equal_seeds_give_equal_traces_in_fresh_processes_with_different_hash_seeds() -> None:
+    assert trace_of(4, "1") == trace_of(4, "2")
+    assert trace_of(4, "random") != trace_of(5, "random")
+
+
+def test_two_runs_in_one_process_do_not_disturb_each_other() -> None:
+    plan = make_plan(6, seconds=60)
+    assert simulate(plan) == simulate(plan)
+
+
+def test_a_plan_is_data() -> None:
+    plan = make_plan(3)
+    assert Plan.decode(plan.encode()) == plan
+    assert plan == make_plan(3)
+    assert plan.faults != make_plan(4).faults
+
+
+def test_one_datanode_is_down_at_a_time() -> None:
+    for seed in range(20):
+        deaths = [f for f in make_plan(seed).faults if f.process.startswith("datanode")]
+        assert len(deaths) > 20
+        assert all(
+            before.at_ms + before.down_ms < after.at_ms for before, after in pairwise(deaths)
+        )
+
+
+def test_a_failure_tells_its_plan_and_how_to_see_it_again() -> None:
+    deaths = tuple(
+        Fault(5_000, FaultKind.KILL, datanode_name(index), down_ms=200_000) for index in range(5)
+    )
+    plan = Plan(seed=1, seconds=300, faults=deaths)
+    with pytest.raises(SimulationFailed, match=r"failed: (BlockMissing|TooFewDatanodes)") as failed:
+        simulate(plan)
+    story = str(failed.value)
+    assert f"python -m dolmen.simulation --plan '{plan.encode()}'" in story
+    assert "datanode-3 is killed" in story
+
+
+def test_a_plan_that_its_seed_makes_is_named_by_its_seed() -> None:
+    assert replay_options(make_plan(8, 300)) == "--seed 8 --seconds 300 --datanodes 5"
+    lives = make_plan(8, 300, namenode_dies=False)
+    assert replay_options(lives).endswith("--namenode-lives")
