@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from dolmen.protocol.errors import (
     AccessDenied,
     DolmenError,
     InvalidRequest,
+    PeerLost,
     SafeMode,
     StartRefused,
     TooFewDatanodes,
@@ -370,5 +372,69 @@ def test_a_second_namenode_on_the_same_directory_is_refused() -> None:
         options = NamenodeOptions(directory=world.host.directory, port=0)
         with pytest.raises(StartRefused):
             await Namenode(world.host.machine(), options).start()
+
+    run(scenario)
+
+
+def test_a_failed_append_ends_the_process_and_the_next_one_knows_what_was_answered() -> None:
+    async def scenario(world: World, client: ScriptedClient) -> None:
+        await client.call(messages.MakeDirectory("/kept"))
+        world.host.storage.syncs_to_fail = 1
+        with pytest.raises(PeerLost):
+            await client.call(messages.MakeDirectory("/lost"))
+        assert world.namenode is not None
+        with pytest.raises(OSError, match="Input/output error"):
+            await world.namenode.wait()
+        world.host.kill()
+        await world.start_namenode()
+        await client.connect()
+        listing = await client.call(messages.ListDirectory("/"))
+        assert "kept" in [entry.path.strip("/") for entry in listing.entries]
+
+    run(scenario)
+
+
+def test_a_stopped_namenode_ends_without_an_error_and_starts_again() -> None:
+    async def scenario(world: World, client: ScriptedClient) -> None:
+        assert world.namenode is not None
+        waiting = asyncio.create_task(world.namenode.wait())
+        await client.call(messages.MakeDirectory("/kept"))
+        await world.stop_namenode()
+        await waiting
+        await world.start_namenode()
+        await client.connect()
+        assert (await client.call(messages.GetInfo("/kept"))).path == "/kept"
+
+    run(scenario)
+
+
+def test_a_port_in_use_is_refused_and_leaves_the_directory_free() -> None:
+    async def scenario(world: World, client: ScriptedClient) -> None:
+        other = replace(world.host.machine(), transport=SimTransport(world.network, "namenode"))
+        options = NamenodeOptions(directory="/data/other", host="namenode", insecure=True)
+        for _ in range(2):
+            with pytest.raises(StartRefused, match="port 9870"):
+                await Namenode(other, options).start()
+
+    run(scenario)
+
+
+def test_a_publish_waits_for_the_datanodes_that_must_have_the_block() -> None:
+    async def scenario(world: World, client: ScriptedClient) -> None:
+        datanodes = await world.add_datanodes(3)
+        created = await client.call(messages.CreateFile("/a"))
+        block = await client.call(messages.AllocateBlock(created.inode_id, 0))
+        by_id = {d.datanode_id: d for d in datanodes}
+        first, second, _ = (by_id[target.datanode_id] for target in block.targets)
+        last = messages.CommittedBlock(block.block_id, block.stamp, LENGTH_BYTES, DIGEST)
+        publish = messages.PublishFile(created.inode_id, "/a", last, bytes(16))
+        with pytest.raises(TooFewDatanodes):
+            await client.call(publish)
+        publishing = asyncio.create_task(client.call(publish))
+        await first.store(block.block_id, block.stamp)
+        await asyncio.sleep(1)
+        assert not publishing.done()
+        await second.store(block.block_id, block.stamp)
+        assert (await publishing).path == "/a"
 
     run(scenario)
