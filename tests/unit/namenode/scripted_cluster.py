@@ -5,6 +5,7 @@ full, sends heartbeats, and carries out commands at once.
 """
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -43,6 +44,7 @@ from dolmen.protocol.errors import PeerLost
 from dolmen.protocol.tokens import Access, ClusterKeys
 from dolmen.runtime.settings import Settings
 from dolmen.runtime.transport import Connection
+from dolmen.simulation import virtual_time
 from dolmen.simulation.sim_network import SimNetwork
 from dolmen.simulation.sim_transport import SimTransport
 from namenode.node import Namenode, NamenodeOptions
@@ -268,3 +270,46 @@ class ScriptedClient:
 
 def holders(datanodes: list[ScriptedDatanode], block_id: int) -> list[ScriptedDatanode]:
     return [datanode for datanode in datanodes if block_id in datanode.replicas]
+
+
+Scenario = Callable[[World, ScriptedClient], Coroutine[Any, Any, None]]
+
+
+def run(scenario: Scenario) -> None:
+    async def main() -> None:
+        world = World()
+        await world.start_namenode()
+        client = ScriptedClient(world)
+        await client.connect()
+        await scenario(world, client)
+        await world.stop_namenode()
+        assert world.network.failures == []
+
+    virtual_time.run(main())
+
+
+async def until(check: Callable[[], bool], seconds: float = 10.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not check():  # noqa: ASYNC110 what is looked at is in another process
+            await asyncio.sleep(0.01)
+
+
+async def until_report(
+    client: ScriptedClient, check: Callable[[messages.ClusterReport], bool]
+) -> messages.ClusterReport:
+    async with asyncio.timeout(20):
+        while not check(report := await client.report()):  # noqa: ASYNC110 as above
+            await asyncio.sleep(0.05)
+    return report
+
+
+def healthy(report: messages.ClusterReport) -> bool:
+    problems = (
+        report.under_replicated_blocks,
+        report.over_replicated_blocks,
+        report.mis_replicated_blocks,
+        report.missing_blocks,
+        report.corrupt_replicas,
+        report.pending_transfers,
+    )
+    return not any(problems) and not report.safe_mode
