@@ -224,6 +224,12 @@ class Cluster:
     def end_report(self, datanode_id: str) -> None:
         """The datanode's full report has been taken whole."""
         self._intake.end(self._connected(datanode_id))
+        foreign, self._intake.foreign_replicas = self._intake.foreign_replicas, 0
+        if foreign:
+            self._upkeep.news.append(
+                f"{foreign} replicas of another namespace were reported, lastly by datanode"
+                f" {datanode_id}; they are left alone"
+            )
 
     def take_changes(
         self, datanode_id: str, changes: tuple[ReplicaChange, ...], view: View

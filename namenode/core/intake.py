@@ -50,7 +50,7 @@ class Intake:
         self.orphans: dict[int, None] = {}
         """Blocks that somebody holds and the namespace has deleted."""
         self.foreign_replicas = 0
-        """Reported replicas of another namespace; they are left alone."""
+        """Reported replicas of another namespace, left alone; the log will tell of them."""
 
     def begin(self, datanode: DatanodeState) -> None:
         """A datanode registered: its changes from now on are newer than its full report."""
