@@ -184,6 +184,8 @@ def test_replicas_of_another_namespace_are_left_alone() -> None:
         world.change(1, ChangeKind.DELETED, replica(strange))
     assert world.pass_time(2000, [1]) == []
     assert counts(world)["held"] == 0
+    world.report(1)
+    assert any("another namespace" in line for line in world.cluster.take_news())
 
 
 def test_a_replica_found_corrupt_counts_until_it_is_replaced() -> None:
