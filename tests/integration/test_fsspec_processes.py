@@ -23,6 +23,7 @@ from dolmen.local_cluster import LocalCluster
 from fsspec_plugin import DolmenFileSystem
 
 DATA = bytes(range(256)) * 20_000
+FORK_WARNING = "ignore::DeprecationWarning"
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,8 @@ def fs(cluster: LocalCluster) -> Iterator[DolmenFileSystem]:
 def run_python(source: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     root = str(Path(__file__).parents[2])
     return subprocess.run(
-        [sys.executable, "-W", "error", "-c", source, *arguments],
+        # Python 3.12 and later warn of any fork in a process with threads.
+        [*(sys.executable, "-W", "error", "-W", FORK_WARNING, "-c"), source, *arguments],
         capture_output=True,
         text=True,
         timeout=60,
@@ -80,6 +82,29 @@ def test_a_forked_process_uses_what_it_inherited(fs: DolmenFileSystem) -> None:
     inherited.clear()
     assert fs.cat_file("/written") == b"from the parent"
     assert fs.cat_file("/f") == DATA
+
+
+def test_a_child_that_ends_leaves_the_connections_of_its_parent_alone(
+    fs: DolmenFileSystem,
+) -> None:
+    source = (
+        "import os, sys, fsspec\n"
+        "fs, path = fsspec.core.url_to_fs(sys.argv[1])\n"
+        "data = fs.cat_file(path)\n"
+        "reading, writing = fs.open(path), fs.open('/written', 'wb')\n"
+        "reading.read(10); writing.write(data)\n"
+        "for uses in (True, False):\n"
+        "    child = os.fork()\n"
+        "    if not child:\n"
+        "        assert not uses or fs.cat_file(path) == data\n"
+        "        sys.exit(0)\n"
+        "    assert os.waitpid(child, 0)[1] == 0\n"
+        "assert reading.read() == data[10:]\n"
+        "writing.close()\n"
+    )
+    done = run_python(source, fs.unstrip_protocol("/f"))
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert fs.cat_file("/written") == DATA
 
 
 # ---------------------------------------------------------------- identity
