@@ -107,6 +107,14 @@ class BlockStore:
             held[self._replicas[block_id].storage_id].append(block_id)
         return list(held.items())
 
+    def settled_replicas(self) -> list[tuple[int, int]]:
+        """Return (block id, stamp) of the FINALIZED replicas whose gate nobody holds."""
+        return [
+            (block_id, replica.stamp)
+            for block_id, replica in self._replicas.items()
+            if replica.state is ReplicaState.FINALIZED and not self.gates.is_held(block_id)
+        ]
+
     def report(self, block_id: int, storage_id: str) -> ReplicaReport | None:
         """Return what a full report says of a block; None if nothing, as of a copy begun."""
         replica = self._replicas.get(block_id)

@@ -91,6 +91,11 @@ class Datanode:
         if self._serving is not None:
             self._serving.store.check_invariants()
 
+    def settled_replicas(self) -> list[tuple[int, int]]:
+        """Return (block id, stamp) of the FINALIZED replicas to which nothing is being done: what
+        must outlive a loss of power."""
+        return self._serving.store.settled_replicas() if self._serving is not None else []
+
     def kill(self) -> None:
         """End as if the process had died: connections are reset, nothing is flushed."""
         self._killed = True

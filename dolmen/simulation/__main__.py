@@ -1,4 +1,4 @@
-"""`python -m dolmen.simulation --seed N` runs one plan, or several, and says what happened."""
+"""`python -m dolmen.simulation --seed N` runs one plan and says what happened."""
 
 import logging
 import sys
@@ -11,26 +11,20 @@ from dolmen.simulation.run import SimulationFailed, simulate
 
 
 @click.command()
-@click.option("--seed", default=1, show_default=True, help="The seed of the (first) run.")
-@click.option("--runs", default=1, show_default=True, help="How many seeds to run, one by one.")
+@click.option("--seed", default=1, show_default=True, help="What the plan is drawn from.")
 @click.option("--seconds", default=1000, show_default=True, help="Virtual time with faults.")
 @click.option("--datanodes", default=5, show_default=True, help="How many datanodes there are.")
 @click.option("--namenode-lives", is_flag=True, help="Only datanodes and clients die.")
-@click.option("--plan", "plan_text", help="A plan as JSON, as a failure tells it.")
-@click.option("--verbose", is_flag=True, help="Show what the daemons log.")
+@click.option("--plan", help="A plan as JSON, as a failure tells it.")
 def main(
-    seed: int, runs: int, seconds: int, datanodes: int, namenode_lives: bool, **more: object
+    seed: int, seconds: int, datanodes: int, *, namenode_lives: bool, plan: str | None
 ) -> None:
     """Run a whole cluster in virtual time, and check that it keeps what it promises."""
-    logging.basicConfig(
-        level=logging.INFO if more["verbose"] else logging.CRITICAL, format="%(name)s: %(message)s"
-    )
-    plan_text = more["plan_text"]
-    if isinstance(plan_text, str):
-        _run(Plan.decode(plan_text))
-        return
-    for number in range(seed, seed + runs):
-        _run(make_plan(number, seconds, datanodes, namenode_dies=not namenode_lives))
+    logging.getLogger().addHandler(logging.NullHandler())
+    if plan is not None:
+        _run(Plan.decode(plan))
+    else:
+        _run(make_plan(seed, seconds, datanodes, namenode_dies=not namenode_lives))
 
 
 def _run(plan: Plan) -> None:

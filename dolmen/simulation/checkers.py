@@ -7,12 +7,13 @@ the simulated disks (`Replicas`), and with each other; nothing that is checked i
 import asyncio
 from dataclasses import dataclass
 
-from datanode.core.layout import Place, parse_name
+from datanode.core.layout import Place, block_directory, checksums_name, data_name, parse_name
+from datanode.node import Datanode
 from dolmen.client.client import Client
 from dolmen.protocol.client_messages import ClusterReport, EntryKind
 from dolmen.protocol.errors import DolmenError
 from dolmen.runtime.key_value import fingerprint_of
-from dolmen.simulation.cluster import DIRECTORY, SimCluster
+from dolmen.simulation.cluster import DIRECTORY, Lives, SimCluster
 from dolmen.simulation.history import CheckFailed
 from dolmen.simulation.sim_disk import SimDisk
 from dolmen.simulation.sim_storage import SimDirectory, SimStorage
@@ -158,6 +159,31 @@ class Replicas:
             there = sum(replica.datanode == name for replica in self.found)
             if datanode.blocks != there:
                 raise CheckFailed(f"{name} has {there} replicas, its report {datanode.blocks}")
+
+
+class Lasting:
+    """What a datanode had finalized is on its disk after a loss of power, byte by byte."""
+
+    def __init__(self, lives: Lives) -> None:
+        """Remember what must last, just before the power is lost."""
+        self._lives = lives
+        self._files: dict[str, bytes] = {}
+        if isinstance(lives.process, Datanode):
+            for block_id, stamp in lives.process.settled_replicas():
+                directory = f"{VOLUME}/{block_directory(Place.FINALIZED, block_id)}"
+                for name in (data_name(block_id), checksums_name(block_id, stamp)):
+                    path = f"{directory}/{name}"
+                    self._files[path] = bytes(lives.machine.storage.file(path).data)
+
+    def check(self) -> None:
+        """Compare, before the datanode starts again."""
+        for path, data in self._files.items():
+            try:
+                there = bytes(self._lives.machine.storage.file(path).data)
+            except FileNotFoundError:
+                there = b""
+            if there != data:
+                raise CheckFailed(f"{self._lives.machine.name} lost {path} with the power")
 
 
 def _data_files(storage: SimStorage, place: Place) -> list[tuple[int, bytes]]:

@@ -24,7 +24,7 @@ NAMENODE_DOWN_MS = (1, 8_000)
 PAUSE_MS = (200, 20_000)
 """Between the return of one datanode and the death of the next."""
 
-NAMENODE_PAUSE_MS = (30_000, 150_000)
+NAMENODE_PAUSE_MS = (25_000, 100_000)
 """Between two deaths of the namenode: safe mode is over, and clients have gone on."""
 
 
@@ -63,13 +63,13 @@ class Pace(msgspec.Struct, frozen=True):
 
 PACES = (
     Pace(),
-    Pace(reset_chance=2e-5),
+    Pace(reset_chance=3e-4),
     Pace(delay_max_ms=5, network_bytes_per_s=2e7, sync_ms=5, disk_bytes_per_s=5e7),
     Pace(
         delay_max_ms=30, network_bytes_per_s=2e6, operation_ms=1, sync_ms=40, disk_bytes_per_s=5e6
     ),
     Pace(operation_ms=2, sync_ms=100, disk_bytes_per_s=2e6),
-    Pace(delay_max_ms=60, network_bytes_per_s=1e6, reset_chance=2e-5),
+    Pace(delay_max_ms=60, network_bytes_per_s=1e6, reset_chance=3e-4),
 )
 
 

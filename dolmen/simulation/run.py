@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from dolmen.simulation import virtual_time
-from dolmen.simulation.checkers import Healing, Invariants, Namespace, Replay, Replicas
+from dolmen.simulation.checkers import Healing, Invariants, Lasting, Namespace, Replay, Replicas
 from dolmen.simulation.cluster import Lives, SimCluster
 from dolmen.simulation.faults import Fault, FaultKind, Plan, make_plan
 from dolmen.simulation.history import CheckFailed
@@ -109,7 +109,9 @@ class _Run:
     async def _suffer(self, fault: Fault) -> None:
         lives = self._cluster.lives[fault.process]
         if lives.is_running:
+            lasting = Lasting(lives)
             await lives.kill(power_loss=fault.kind is FaultKind.POWER_LOSS)
+            lasting.check()
             await asyncio.sleep(fault.down_ms / 1000)
             await lives.start()
 
