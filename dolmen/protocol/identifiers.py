@@ -1,5 +1,6 @@
 """Identifiers, addresses and paths: their form, their limits, and how they are parsed."""
 
+import re
 from typing import NewType
 
 from dolmen.protocol.errors import InvalidRequest, NameTooLong
@@ -21,6 +22,9 @@ DIRECTORY_ENTRIES_LIMIT = 1_048_576
 FILE_BLOCKS_LIMIT = 10_000
 LISTING_LIMIT = 1000
 """The limits of HDFS, so that a tree that fits there fits here."""
+
+_HOST_NAME = re.compile(r"[\w.-]+")
+_IPV6_HOST = re.compile(r"\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(%[\w.-]+)?\]")
 
 _NUMBER_BITS = 44
 _UNIT_BITS = 4
@@ -50,10 +54,19 @@ def format_block_id(block_id: int) -> str:
 def parse_address(address: str) -> tuple[str, int]:
     """Split `host:port`; an IPv6 host stands in brackets. Raise InvalidRequest if it is neither."""
     host, colon, port = address.rpartition(":")
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+    is_port = port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535
+    if not colon or not host or not is_port:
         raise InvalidRequest(f"{address!r} is not an address of the form host:port")
     if ":" in host and not (host.startswith("[") and host.endswith("]")):
         raise InvalidRequest(f"{address!r}: an IPv6 host must stand in brackets: [::1]:9870")
+    if not (_IPV6_HOST if host.startswith("[") else _HOST_NAME).fullmatch(host):
+        raise InvalidRequest(f"{address!r}: {host!r} is no name or address of a host")
+    try:
+        host.encode("idna")  # as a resolver does
+    except UnicodeError:
+        raise InvalidRequest(
+            f"{address!r}: a part between the dots of a host's name has 1 to 63 characters"
+        ) from None
     return host.strip("[]"), int(port)
 
 

@@ -83,14 +83,27 @@ def test_a_block_id_says_its_namespace_and_number(namespace_id: int, number: int
 
 @pytest.mark.parametrize(
     ("text", "host", "port"),
-    [("h:0", "h", 0), ("10.0.0.1:65535", "10.0.0.1", 65535), ("[::1]:9870", "::1", 9870)],
+    [
+        ("h:0", "h", 0),
+        ("10.0.0.1:65535", "10.0.0.1", 65535),
+        ("[::1]:9870", "::1", 9870),
+        ("[fe80::1%eth0]:1", "fe80::1%eth0", 1),
+        ("name_1.bücher.example.:1", "name_1.bücher.example.", 1),
+    ],
 )
 def test_an_address_is_a_host_and_a_port(text: str, host: str, port: int) -> None:
     assert parse_address(text) == (host, port)
     assert format_address(host, port) == text
 
 
-@pytest.mark.parametrize("text", ["", "h", "h:", ":1", "h:x", "h:-1", "h:65536", "::1:80", "h:²"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "h", "h:", ":1", "h:x", "h:-1", "h:65536", "::1:80", "h:²", "[::1", "[::1%]:1"),
+        *("h h:1", "u@h:1", "h\n:1", "*:1", "h?:1", "h%20:1", "a..b:1", ".:1", "[h]:1"),
+        *("h" * 64 + ":1", "ü" * 64 + ":1", "h:" + "1" * 5000),
+    ],
+)
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequest):
         parse_address(text)
