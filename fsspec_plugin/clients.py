@@ -10,6 +10,7 @@ the poll set they are registered in, are shared with the parent.
 import asyncio
 import atexit
 import contextlib
+import ctypes
 import os
 import weakref
 from collections.abc import AsyncGenerator, Callable
@@ -25,7 +26,6 @@ FAREWELL_S = 1.0
 """How long the end of the interpreter waits for connections to close; nothing depends on it."""
 
 _all: "weakref.WeakSet[Clients]" = weakref.WeakSet()
-_of_parents: list[object] = []
 _endings: set["asyncio.Task[None]"] = set()
 
 
@@ -106,11 +106,21 @@ async def _live(
 def _end_soon(of_loop: OfLoop, pid: int) -> None:
     """End what a filesystem that is garbage used, and wait for nothing."""
     if pid != os.getpid():
-        _of_parents.append(of_loop)
+        keep_for_ever(of_loop)
         return
     for loop, connected in list(of_loop.items()):
         if loop.is_running():
             loop.call_soon_threadsafe(_begin_to_end, connected)
+
+
+def keep_for_ever(inherited: object) -> None:
+    """Keep what a fork brought along from being taken apart, even at the end of the interpreter.
+
+    Its finalizers would close transports, and with them take the parent's sockets out of the poll
+    set, and complain of tasks that never ended. No container is cleared later than all else, so
+    this is a reference that nobody holds.
+    """
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(inherited))
 
 
 def _begin_to_end(connected: Connected) -> None:

@@ -20,6 +20,7 @@ import fsspec.asyn
 
 from dolmen.client import Writer
 from dolmen.protocol.checksums import Buffer
+from fsspec_plugin.clients import keep_for_ever
 from fsspec_plugin.os_errors import translating
 
 if TYPE_CHECKING:
@@ -150,9 +151,12 @@ class DolmenWriteFile(io.BufferedIOBase):
         self._abandon()
 
     def _abandon(self) -> None:
+        if self._pid != os.getpid():
+            self._drop(self)
+            return
         writer, self._writer = self._writer, None
         self._gathered = bytearray()
-        if writer is not None and self._pid == os.getpid():
+        if writer is not None:
             fsspec.asyn.sync(self._loop, writer.abandon)
 
     def __exit__(
@@ -178,7 +182,10 @@ class DolmenWriteFile(io.BufferedIOBase):
         """Publish nothing, and wait for nothing."""
         self.closed = self._collected = True
         writer, self._writer = self._writer, None
-        if writer is None or self._pid != os.getpid() or sys.is_finalizing():
+        if writer is not None and self._pid != os.getpid():
+            keep_for_ever(writer)
+            return
+        if writer is None or sys.is_finalizing():
             return
         if self._loop is not None and self._loop.is_running():
             self._loop.call_soon_threadsafe(_begin_to_abandon, writer)
