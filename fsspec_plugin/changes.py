@@ -4,6 +4,7 @@ A move is one rename at the namenode, and a recursive removal one call for each 
 defaults would copy, and remove entry by entry.
 """
 
+import errno
 import time
 from typing import Any
 
@@ -46,14 +47,16 @@ class Changes(Queries):
     async def _rm_file(self, path: Any, **kwargs: Any) -> None:
         entry = await self._info(path)
         if entry["type"] == "directory":
-            raise IsADirectoryError(21, "is a directory: use rmdir, or rm(recursive=True)", path)
+            raise IsADirectoryError(
+                errno.EISDIR, "is a directory: use rmdir, or rm(recursive=True)", path
+            )
         await self._delete(path)
 
     @translates_errors
     async def _rmdir(self, path: Any, **kwargs: Any) -> None:
         entry = await self._info(path)
         if entry["type"] != "directory":
-            raise NotADirectoryError(20, "is a file: use rm_file", path)
+            raise NotADirectoryError(errno.ENOTDIR, "is a file: use rm_file", path)
         await self._delete(path)
 
     @translates_errors
@@ -163,7 +166,9 @@ class Changes(Queries):
     async def _chmod(self, path: Any, mode: int) -> None:
         """Change the permission bits."""
         if not 0 <= mode <= PERMISSION_BITS:
-            raise InvalidArgument(22, f"mode {mode:#o} has more than permission bits", path)
+            raise InvalidArgument(
+                errno.EINVAL, f"mode {mode:#o} has more than permission bits", path
+            )
         await self._set_attributes(path, mode=mode)
 
     async def _chown(self, path: Any, owner: str | None = None, group: str | None = None) -> None:
