@@ -48,9 +48,11 @@ class OneInstanceForEachCluster(_Cached):
         port: int | str | None = None,
         **options: Any,
     ) -> Any:
-        options = apply_config(
-            cls, {"host": host, "port": port, **options} if host or port else options
-        )
+        if host:
+            options |= {"host": host, "port": port}  # a port in the configuration is another host's
+        elif port:
+            options["port"] = port
+        options = apply_config(cls, options)
         address = resolve_address(options.pop("host", None), options.pop("port", None))
         own_host, own_port = parse_address(address)
         return super().__call__(host=own_host, port=own_port, **options)

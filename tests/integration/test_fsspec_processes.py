@@ -176,12 +176,16 @@ def test_the_address_comes_from_the_environment_last(fs: DolmenFileSystem) -> No
             pool.submit(authority, {}, **url),
             pool.submit(authority, {}, **url, **config),
             pool.submit(authority, {"host": "named", "port": "3"}, **url, **config),
+            pool.submit(authority, {"host": "named"}, **url, **config),
+            pool.submit(authority, {"port": 3}, **url, **config),
         ]
         assert [one.result() for one in found] == [
             "127.0.0.1:9870",
             "from-url:1",
             "from-config:2",
             "named:3",
+            "named:9870",
+            "from-config:3",
         ]
 
 
