@@ -266,18 +266,25 @@ class BlockStore:
 
     # ------------------------------------------------------------ ends
 
-    async def invalidate(self, block_id: int, stamp: int) -> None:
-        """Delete a replica on the namenode's order, and tell it."""
+    async def invalidate(self, block_id: int, take_order: Callable[[], int | None]) -> None:
+        """Delete a replica on the namenode's order, and tell it.
+
+        `take_order` returns the stamp ordered deleted, or None if the order is void by the time
+        that the gate is held: then nothing happens.
+        """
         async with self.gates.hold(block_id):
+            stamp = take_order()
+            if stamp is None:
+                return
             replica = self.find(block_id, stamp)
             if replica.state is ReplicaState.TEMPORARY:
                 raise no_such_replica(block_id)  # nobody was told of it
             self.forget(replica)
+            self.tell(ChangeKind.DELETED, replica)
             await self.close_files(block_id)
             volume = self.volume_of(replica)
             for place in (Place.FINALIZED, Place.BEING_WRITTEN):
                 await volume.remove(place, block_id, stamp)
-            self.tell(ChangeKind.DELETED, replica)
         LOG.info("deleted %s", replica)
 
     async def discard_copy(self, replica: Replica) -> None:

@@ -151,6 +151,15 @@ class ControlLoop:
             LOG.info("registered with %s, epoch %d", self._namenode, registered.epoch)
             self._pause_s, self._last_failure = RETRY_FIRST_S, ""
             self.attempted.set()
+            await self._serve(connection, serving, registered)
+        finally:
+            await connection.close()
+
+    async def _serve(
+        self, connection: Connection, serving: Serving, registered: Registered
+    ) -> None:
+        """Beat, report and take commands until the connection is lost."""
+        try:
             await until_first_ends(
                 self._send_heartbeats(connection, serving, registered.heartbeat_interval_ms / 1000),
                 self._take_commands(connection, serving),
@@ -158,7 +167,7 @@ class ControlLoop:
                 connection.wait_closed(),
             )
         finally:
-            await connection.close()
+            serving.commands.void_deletions()
 
     async def _greet(self, connection: Connection) -> tuple[Greeting, bytes]:
         member = self._member
