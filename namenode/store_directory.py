@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import msgspec
 
-from dolmen.protocol.errors import DataDamaged, StartRefused
+from dolmen.protocol.errors import DataDamaged, StartRefused, UnsupportedVersion
 from dolmen.protocol.tokens import SECRET_BYTES, SECRET_LIMIT_BYTES
 from dolmen.runtime.disk import DirectoryLock, Disk
 from dolmen.runtime.machine import Machine
@@ -187,6 +187,8 @@ class StoreDirectory:
             return decode_stamped(await self._read(name), MAGIC, contents_type)[1]
         except DataDamaged as error:
             raise DataDamaged(f"{self.join(name)}: {error.message}") from None
+        except UnsupportedVersion as error:
+            raise UnsupportedVersion(f"{self.join(name)}: {error.message}") from None
 
     async def _read(self, name: str) -> bytes:
         return await self._disk.read_file(self.join(name))

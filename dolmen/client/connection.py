@@ -51,8 +51,9 @@ from dolmen.runtime.transport import Connection
 R = TypeVar("R", bound=ClientReply)
 T = TypeVar("T")
 
-FIRST_CONTACT_S = 4.0
-"""An error about a wrong address comes within 5 s, and a namenode just starting is still found."""
+FIRST_CONTACT_S = 3.0
+"""An error about a wrong address comes within 5 s, also from a command that a busy machine takes a
+second or more to load; and a namenode just starting is still found."""
 
 SHORTEST_OPENING_S = 0.5
 """The last attempt at a first contact has at least so long: the two together stay below 5 s."""

@@ -28,17 +28,24 @@ def encode_stamped(magic: str, cluster_id: str, contents: msgspec.Struct) -> byt
 
 def decode_stamped(data: bytes, magic: str, contents_type: type[C]) -> tuple[str, C]:
     """Return (cluster id, contents). DataDamaged, UnsupportedVersion."""
+    _check_format(data, magic)
     text, _, digest = data.removesuffix(b"\n").rpartition(b"\n")
     text += b"\n"
     if digest.decode("ascii", "replace") != xxhash.xxh3_128_hexdigest(text):
         raise DataDamaged(f"the file is no {magic} file, or it is damaged")
     head, contents, _ = text.split(b"\n")
-    found, version, cluster_id = head.decode().split(" ")
+    found, _, cluster_id = head.decode().split(" ")
     if found != magic:
         raise DataDamaged(f"the file is a {found} file, not a {magic} file")
-    if int(version) > FORMAT:
+    return cluster_id, msgspec.json.decode(contents, type=contents_type)
+
+
+def _check_format(data: bytes, magic: str) -> None:
+    """UnsupportedVersion for a newer format: what follows the first line is known to it alone."""
+    found, _, rest = data.partition(b"\n")[0].partition(b" ")
+    version = rest.partition(b" ")[0]
+    if found == magic.encode() and version.isdigit() and int(version[:9]) > FORMAT:
         raise UnsupportedVersion(
-            f"the {magic} file has format {version};"
+            f"the {magic} file has format {version[:9].decode()};"
             f" this software knows {FORMAT}: start a newer one"
         )
-    return cluster_id, msgspec.json.decode(contents, type=contents_type)
