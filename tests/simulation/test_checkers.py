@@ -14,6 +14,7 @@ from dolmen.simulation.checkers import (
     VOLUME,
     Healing,
     Invariants,
+    Lasting,
     Namespace,
     Replay,
     Replicas,
@@ -192,6 +193,20 @@ def test_tables_that_the_log_does_not_lead_to_are_found() -> None:
         tables.close()
         with pytest.raises(CheckFailed, match=r"\['entries'\] differ"):
             await Replay(world.cluster).check(cluster_id)
+
+    with_file(scenario)
+
+
+def test_a_replica_that_a_loss_of_power_took_although_it_was_finalized_is_found() -> None:
+    async def scenario(world: World, client: Client) -> None:
+        storage, path = world.data_files()[0]
+        lives = next(d for d in world.cluster.datanodes if d.machine.storage is storage)
+        lasting = Lasting(lives)
+        await lives.kill(power_loss=True)
+        lasting.check()
+        storage.remove(path)
+        with pytest.raises(CheckFailed, match=r"lost .* with the power"):
+            lasting.check()
 
     with_file(scenario)
 
