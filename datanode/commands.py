@@ -19,6 +19,7 @@ from datanode.block_store import BlockStore
 from datanode.copying import CopyOrder, ReplicaCopier
 from datanode.core.throttle import Throttle
 from datanode.reporting import Reporter
+from datanode.volume import will_pass
 from dolmen.protocol.datanode_messages import (
     AnyCommand,
     ChangeKind,
@@ -159,6 +160,8 @@ class CommandRunner:
         try:
             await store.verify(replica)
         except (DataDamaged, OSError) as error:
+            if isinstance(error, OSError) and will_pass(error):
+                raise
             await store.work.run(self._put_aside(command, str(error)))
         else:
             LOG.info("checked %s: it is good", replica)

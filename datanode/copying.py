@@ -231,7 +231,7 @@ class ReplicaCopier:
             volume = store.volume_of(replica)
             try:
                 files = await store.files_of(replica)
-                await volume.sync(files.data.sync)
+                await volume.sync_data(files.data)
                 await store.close_files(order.block_id)
                 path = volume.checksums_path(Place.BEING_WRITTEN, order.block_id, order.stamp)
                 await volume.disk.write_file(path, store.first_contents(replica, received))

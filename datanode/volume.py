@@ -16,7 +16,7 @@ from datanode.core.layout import Place, block_directory, checksums_name, data_na
 from dolmen.protocol.datanode_messages import StorageStatus
 from dolmen.protocol.errors import DataDamaged, DolmenError, NoSpace
 from dolmen.protocol.identifiers import format_block_id
-from dolmen.runtime.disk import Disk
+from dolmen.runtime.disk import Disk, DiskFile
 
 RESERVE_SHARE = 20
 """The reserve is at most one in this many bytes (5 %), so that small volumes can be used."""
@@ -105,10 +105,22 @@ class Volume:
         try:
             await sync()
         except OSError as error:
-            if not is_full(error):
-                self.suspect = True
-                LOG.error("volume %s is suspect: a sync failed: %s", self.root, error)
+            if not will_pass(error):
+                self._become_suspect(error)
             raise
+
+    async def sync_data(self, data: DiskFile) -> None:
+        """Sync the bytes of a replica. SyncFailed, whatever the reason is said to be: also a disk
+        that was full when the kernel wrote them has lost them."""
+        try:
+            await data.sync()
+        except OSError as error:
+            self._become_suspect(error)
+            raise SyncFailed(error.errno, error.strerror) from error
+
+    def _become_suspect(self, error: OSError) -> None:
+        self.suspect = True
+        LOG.error("volume %s is suspect: a sync failed: %s", self.root, error)
 
     async def write_final_checksums(self, contents: FinalizedContents) -> None:
         """Replace the records of a replica whose data is synced by the final form."""
@@ -161,6 +173,18 @@ class Volume:
         await self.sync(lambda: self.disk.sync_directory(source))
 
 
+class SyncFailed(OSError):
+    """Bytes that were written may not be on disk, and a second sync would not tell."""
+
+
 def is_full(error: OSError) -> bool:
     """Return whether the disk only had no room."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def will_pass(error: OSError) -> bool:
+    """Return whether an error says nothing about what is stored: something was short for now, on
+    the disk or in the process."""
+    if isinstance(error, SyncFailed):
+        return False
+    return is_full(error) or error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)

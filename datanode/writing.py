@@ -3,8 +3,8 @@ gate.
 
 A piece is written, then its chunk records are appended, then it counts as acknowledged. A replica
 that a failing disk left in doubt (a failed sync, a rename half done) is put aside: a sync is never
-repeated, because the kernel has dropped the pages. A full disk puts nothing aside: what is
-acknowledged stays good.
+repeated, because the kernel has dropped the pages. A full disk, or too many open files, puts
+nothing aside: what is acknowledged stays good.
 """
 
 import xxhash
@@ -20,7 +20,7 @@ from datanode.core.receiver import (
     contradiction,
 )
 from datanode.core.replicas import Replica, ReplicaEvent, no_such_replica, state_after
-from datanode.volume import is_full
+from datanode.volume import will_pass
 from dolmen.protocol.checksums import CHUNK_BYTES, block_digest
 from dolmen.protocol.datanode_messages import ChangeKind, ReplicaState
 from dolmen.protocol.errors import (
@@ -140,7 +140,7 @@ class ReplicaWriter:
             files = await store.files_of(replica)
             if await files.data.size() != length_bytes:  # bytes that never were acknowledged
                 await files.data.truncate(length_bytes)
-            await volume.sync(files.data.sync)
+            await volume.sync_data(files.data)
             await store.close_files(block_id)
             await volume.write_final_checksums(contents)
             written = Place.BEING_WRITTEN
@@ -242,7 +242,7 @@ class ReplicaWriter:
         data = await volume.disk.open(volume.data_path(Place.BEING_WRITTEN, block_id))
         try:
             await data.truncate(length_bytes)
-            await volume.sync(data.sync)
+            await volume.sync_data(data)
         finally:
             await data.close()
         await volume.disk.remove(volume.checksums_path(old, block_id, replica.stamp))
@@ -251,5 +251,5 @@ class ReplicaWriter:
             await volume.sync(lambda: volume.sync_directory(Place.BEING_WRITTEN, block_id))
 
     async def _in_doubt(self, replica: Replica, error: OSError) -> None:
-        if not is_full(error):
+        if not will_pass(error):
             await self._store.put_aside(replica, ChangeKind.CORRUPT, f"the disk failed: {error}")

@@ -1,6 +1,8 @@
 """The store by itself: room on volumes, many replicas at once, and steps whose caller went away."""
 
 import asyncio
+import errno
+import os
 from collections.abc import Coroutine
 from typing import Any
 
@@ -12,14 +14,16 @@ from datanode.volume import Volume
 from datanode.writing import ReplicaWriter
 from dolmen.protocol.checksums import chunk_checksums
 from dolmen.protocol.datanode_messages import ReplicaChange, ReplicaState
-from dolmen.protocol.errors import NoSpace
+from dolmen.protocol.errors import DataDamaged, NoSpace, NoSuchReplica
 from dolmen.protocol.identifiers import make_block_id
 from dolmen.simulation import virtual_time
-from dolmen.simulation.sim_disk import SimDisk
+from dolmen.simulation.sim_disk import SimDisk, SimFile
 from dolmen.simulation.sim_storage import SimStorage
 from tests.unit.datanode.world import CLUSTER_ID, content, digest_of
 
 KIB = 1024
+DATA = content(1000)
+B1 = make_block_id(1, 1)
 
 
 class Scene:
@@ -57,6 +61,34 @@ class Scene:
             await self.store.close()
 
         virtual_time.run(whole())
+
+
+class CrowdedDisk(SimDisk):
+    """A disk on which no more files can be opened for now: the process has too many open."""
+
+    async def open(self, path: str, *, create: bool = False, writable: bool = True) -> SimFile:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), path)
+
+
+class OverdrawnDisk(SimDisk):
+    """A disk that finds out at the first sync that it has no room for what it took."""
+
+    overdrawn = True
+
+    async def open(self, path: str, *, create: bool = False, writable: bool = True) -> SimFile:
+        inode = self.storage.open(path, create=create)
+        return OverdrawnFile(self, inode, writable=writable)
+
+
+class OverdrawnFile(SimFile):
+    """A file of such a disk."""
+
+    async def sync(self) -> None:
+        assert isinstance(self._disk, OverdrawnDisk)
+        if self._disk.overdrawn:
+            self._disk.overdrawn = False
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        await super().sync()
 
 
 def test_the_reserve_is_at_most_a_twentieth_of_a_volume() -> None:
@@ -137,5 +169,38 @@ def test_pieces_that_arrive_together_wait_for_one_another() -> None:
                 writing.create_task(scene.write(1, data[128 * KIB :], offset=128 * KIB))
         await scene.writer.finalize(block_id, 1, len(data), digest_of(data))
         await scene.store.verify(scene.store.find(block_id, 1))
+
+    scene.run(scenario())
+
+
+def test_a_finalize_for_which_no_file_can_be_opened_can_be_repeated() -> None:
+    scene = Scene(1 << 30)
+
+    async def scenario() -> None:
+        await scene.write(1, DATA)
+        await scene.store.close_files(B1)
+        (volume,) = scene.store.volumes
+        disk, volume.disk = volume.disk, CrowdedDisk(scene.storages[0], "datanode")
+        with pytest.raises(DataDamaged):
+            await scene.writer.finalize(B1, 1, len(DATA), digest_of(DATA))
+        volume.disk = disk
+        await scene.writer.finalize(B1, 1, len(DATA), digest_of(DATA))
+        assert not volume.suspect
+
+    scene.run(scenario())
+
+
+def test_data_whose_sync_found_no_room_is_lost_and_not_synced_again() -> None:
+    scene = Scene(1 << 30)
+
+    async def scenario() -> None:
+        (volume,) = scene.store.volumes
+        volume.disk = OverdrawnDisk(scene.storages[0], "datanode")
+        await scene.write(1, DATA)
+        with pytest.raises(NoSpace):
+            await scene.writer.finalize(B1, 1, len(DATA), digest_of(DATA))
+        with pytest.raises(NoSuchReplica):
+            await scene.writer.finalize(B1, 1, len(DATA), digest_of(DATA))
+        assert volume.suspect
 
     scene.run(scenario())

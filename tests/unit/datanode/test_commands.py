@@ -1,4 +1,4 @@
-"""Orders to delete: what becomes of those that were not carried out when something else happened.
+"""Orders by themselves: when one is void, and what a failed check says of a replica.
 
 A namenode that lost a datanode's connection, or planned a copy, no longer counts the replica as
 gone: whatever order is left over from before must not be carried out any more (rule 24).
@@ -17,6 +17,7 @@ from datanode.core.throttle import Throttle
 from datanode.reporting import Reporter
 from dolmen.protocol.datanode_messages import (
     ChangeKind,
+    CheckReplica,
     InvalidateReplica,
     ReplicaState,
     TransferReplica,
@@ -26,7 +27,7 @@ from dolmen.protocol.tokens import ClusterKeys
 from dolmen.simulation.sim_disk import DiskTimes
 from dolmen.simulation.sim_network import SimNetwork
 from dolmen.simulation.sim_transport import SimTransport
-from tests.unit.datanode.test_block_store import Scene
+from tests.unit.datanode.test_block_store import CrowdedDisk, Scene
 from tests.unit.datanode.world import BLOCK, World, content, digest_of
 
 DATA = content(1000)
@@ -89,6 +90,27 @@ def test_an_order_that_came_twice_is_carried_out_once() -> None:
         await asyncio.sleep(1)
         deleted = [change for change in scene.changes if change.kind is ChangeKind.DELETED]
         assert len(deleted) == 1
+        running.cancel()
+        await asyncio.wait([running])
+
+    scene.run(scenario())
+
+
+def test_a_check_for_which_no_file_can_be_opened_says_nothing_of_the_replica() -> None:
+    scene = Scene(1 << 30)
+
+    async def scenario() -> None:
+        await scene.write(1, DATA)
+        await scene.writer.finalize(B1, 1, len(DATA), digest_of(DATA))
+        runner = runner_of(scene)
+        running = asyncio.create_task(runner.run())
+        (volume,) = scene.store.volumes
+        disk, volume.disk = volume.disk, CrowdedDisk(scene.storages[0], "datanode")
+        runner.take(CheckReplica(B1, 1))
+        await asyncio.sleep(1)
+        volume.disk = disk
+        assert scene.store.find(B1, 1).state is ReplicaState.FINALIZED
+        await scene.store.verify(scene.store.find(B1, 1))
         running.cancel()
         await asyncio.wait([running])
 
