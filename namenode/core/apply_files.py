@@ -75,7 +75,6 @@ def _commit(change: Change, edit: BlockCommitted) -> None:
             state=BlockState.COMMITTED,
             length_bytes=edit.length_bytes,
             digest=edit.digest,
-            issued_stamp=0,
             floor_bytes=edit.length_bytes,
         )
     )

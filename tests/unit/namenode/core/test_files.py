@@ -359,6 +359,18 @@ def test_a_stamp_counts_only_when_the_pipeline_is_updated(driver: Driver) -> Non
     driver.do(PublishFile(inode_id, "/x", committed(rebuilt), DIGEST))
 
 
+def test_a_block_is_rebuilt_while_the_next_one_is_allocated(driver: Driver) -> None:
+    inode_id = driver.create("/x").inode_id
+    block = driver.allocate(inode_id, 0)
+    rebuilt = rebuild(driver, inode_id, block)  # it could not be finalized everywhere …
+    whole = committed(block)
+    driver.do(AllocateBlock(inode_id, 1, whole))  # … and its writer had asked for more
+    members = tuple(target.datanode_id for target in rebuilt.targets)
+    length_bytes = whole.length_bytes
+    update = UpdatePipeline(inode_id, block.block_id, rebuilt.stamp, length_bytes, members)
+    assert driver.do(update) == Done()
+
+
 def test_only_survivors_of_the_pipeline_that_live_can_carry_it_on(driver: Driver) -> None:
     inode_id = driver.create("/x").inode_id
     block = driver.allocate(inode_id, 0)
