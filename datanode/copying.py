@@ -41,6 +41,7 @@ from dolmen.protocol.errors import (
     InvalidRequest,
     NoSuchReplica,
     PeerLost,
+    StaleGeneration,
 )
 from dolmen.protocol.identifiers import format_block_id
 from dolmen.protocol.tokens import Target
@@ -201,6 +202,7 @@ class ReplicaCopier:
     async def _write(self, replica: Replica, offset: int, data: memoryview) -> None:
         store = self._store
         async with store.gates.hold(replica.block_id):
+            self._check_current(replica)
             files = await store.files_of(replica)
             await files.data.write_at(offset, data)
             received = replica.chunks()
@@ -212,6 +214,11 @@ class ReplicaCopier:
                 received.record(ChunkRecord(index, len(chunk), checksum))
             store.volume_of(replica).used_bytes += received.stored_bytes - before
 
+    def _check_current(self, replica: Replica) -> None:
+        """Raise if a copy under a newer stamp has begun in its place: the files are that one's."""
+        if self._store.get(replica.block_id) is not replica:
+            raise StaleGeneration(f"{replica} gave way to a copy under a newer stamp")
+
     def _exchange(self, address: str, head: bytes) -> AbstractAsyncContextManager[Answered]:
         return self._transport.exchange(address, head, stall_s=self._stall_s)
 
@@ -221,6 +228,7 @@ class ReplicaCopier:
         """Make the replica what was wanted."""
         store, replica, order = self._store, copy.replica, copy.order
         async with store.gates.hold(order.block_id):
+            self._check_current(replica)
             received = replica.chunks()
             if replica.length_bytes != order.length_bytes:
                 raise NoSuchReplica(f"{replica} got {replica.length_bytes} bytes only")

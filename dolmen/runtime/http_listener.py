@@ -21,7 +21,7 @@ import aiohttp
 from aiohttp import hdrs, web
 from aiohttp.web_protocol import RequestHandler
 
-from dolmen.protocol.errors import PeerLost, StartRefused
+from dolmen.protocol.errors import DolmenError, PeerLost, StartRefused
 from dolmen.protocol.identifiers import format_address
 from dolmen.runtime.bodies import Progress, SourceFailed
 from dolmen.runtime.http_bodies import (
@@ -285,7 +285,7 @@ class HttpListener:
         try:
             outgoing = await self._service.exchange(Incoming(head, body, peer_host))
             return await self._answer(request, outgoing, early=not body.complete)
-        except PeerLost as error:
+        except DolmenError as error:  # of the peer, or of what the answer's bytes came from
             if request.transport is not None:
                 logger.warning("exchange with %s failed: %s", peer_host, error)
             return _broken_off(request)

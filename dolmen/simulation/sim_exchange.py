@@ -5,7 +5,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import Any
 
-from dolmen.protocol.errors import PeerLost
+from dolmen.protocol.errors import DolmenError, PeerLost
 from dolmen.runtime.bodies import Progress, SourceFailed
 from dolmen.runtime.transport import Answered, Body, Incoming, Service
 from dolmen.simulation.sim_bodies import Piece, ReceivingBody, SendingBody, Taken
@@ -117,7 +117,7 @@ class Serving:
         """Answer; the connection ends with it."""
         self._task = asyncio.current_task()
         try:
-            with contextlib.suppress(PeerLost):  # the connection's end tells the peer
+            with contextlib.suppress(DolmenError):  # the connection's end tells the peer
                 if self._end.open:
                     await self._answer(service)
         finally:

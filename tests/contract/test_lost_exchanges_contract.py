@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from dolmen.protocol.errors import PeerLost
+from dolmen.protocol.errors import DolmenError, PeerLost, StaleGeneration
 from dolmen.runtime.transport import Body, Incoming, Outgoing, body_of
 from tests.contract.transport_worlds import (
     MORE_THAN_FITS,
@@ -190,11 +190,16 @@ def test_a_body_of_another_length_than_promised_is_the_senders_mistake(
     world.run(scenario)
 
 
-def test_a_reply_body_that_fails_in_the_middle_breaks_off(world: World) -> None:
+@pytest.mark.parametrize(
+    "error", [PeerLost("the source has failed"), StaleGeneration("reopened meanwhile")], ids=repr
+)
+def test_a_reply_body_that_fails_in_the_middle_breaks_off(
+    world: World, error: DolmenError, caplog: pytest.LogCaptureFixture
+) -> None:
     async def scenario() -> None:
         async def pieces() -> AsyncIterator[bytes]:
             yield bytes(PIECE)
-            raise PeerLost("the source has failed")
+            raise error
 
         async def answer(incoming: Incoming) -> Outgoing:
             return Outgoing(b"follows", Body(2 * PIECE, pieces()))
@@ -206,6 +211,7 @@ def test_a_reply_body_that_fails_in_the_middle_breaks_off(world: World) -> None:
         await listener.close()
 
     world.run(scenario)
+    assert not [record for record in caplog.records if record.exc_info], "it is no defect"
 
 
 def test_an_exchange_that_fails_unforeseen_is_a_lost_peer(world: World) -> None:

@@ -281,6 +281,30 @@ def test_a_stale_replica_gives_way_to_a_copy_under_a_newer_stamp_and_is_kept_asi
     world.run(scenario())
 
 
+@pytest.mark.parametrize("begun_for_ms", [0.5, 3.0, 4.0, 5.0, 6.0])
+def test_a_copy_gives_way_to_one_under_a_newer_stamp_and_leaves_its_files_alone(
+    begun_for_ms: float,
+) -> None:
+    world = World()
+
+    async def scenario() -> None:
+        for name in ("a", "b", "c"):
+            await world.start(name)
+        a, b, c = world.targets("a", "b", "c")
+        await world.write(DATA, a, c)
+        older = asyncio.create_task(world.copy(b, len(DATA), b"", c))
+        await asyncio.sleep(begun_for_ms / 1000)
+        await world.restamp(len(DATA), 1, 2, a)
+        await world.copy(b, len(DATA), b"", a, stamp=2)
+        await asyncio.wait([older])
+        world.nodes["b"].check_invariants()
+        await world.finalize(DATA, a, b, stamp=2)
+        assert await world.read(b, (0, len(DATA)), stamp=2) == DATA
+        older.exception()
+
+    world.run(scenario())
+
+
 def test_a_copy_of_nothing_needs_no_source_that_has_something() -> None:
     world = World()
 
