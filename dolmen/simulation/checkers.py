@@ -222,8 +222,7 @@ class Namespace:
         """Compare all that there is, and return a report with the right counts."""
         found = [entry async for entry in inspector.walk_tree("/")]
         files = [entry for entry in found if entry.kind is EntryKind.FILE]
-        hashes = {entry.path: entry.content_hash for entry in files}
-        self._check_owned(hashes)
+        self._check_owned({entry.path: entry.content_hash for entry in found})
         await self._check_shared(inspector)
         for entry in files:
             await self._check_file(inspector, entry.path, entry.content_hash)
@@ -233,10 +232,10 @@ class Namespace:
         return report
 
     def _check_owned(self, hashes: dict[str, bytes]) -> None:
-        expected = {owned.path for owned in self._workload.owned} | {SHARED}
-        strange = {path for path in hashes if path.rpartition("/")[0] not in expected}
+        known = (*(owned.path for owned in self._workload.owned), SHARED)
+        strange = [path for path in hashes if not path.startswith(known)]
         if strange:
-            raise CheckFailed(f"nobody made {sorted(strange)}")
+            raise CheckFailed(f"nobody made {strange}")
         for owned in self._workload.owned:
             prefix = f"{owned.path}/"
             there = {p.removeprefix(prefix): h for p, h in hashes.items() if p.startswith(prefix)}

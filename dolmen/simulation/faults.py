@@ -21,8 +21,8 @@ LONG_DOWN_MS = (2_000, 40_000)
 NAMENODE_DOWN_MS = (1, 8_000)
 """Together with safe mode, shorter than a client is patient: a pause and not an error."""
 
-PAUSE_MS = (200, 20_000)
-"""Between the return of one datanode and the death of the next."""
+PAUSES_MS = ((200, 20_000), (200, 20_000), (100, 4_000))
+"""Between the return of one datanode and the death of the next; each plan has one of these."""
 
 NAMENODE_PAUSE_MS = (25_000, 100_000)
 """Between two deaths of the namenode: safe mode is over, and clients have gone on."""
@@ -120,12 +120,13 @@ def make_plan(
 
 
 def _datanode_faults(random: Random, plan: Plan) -> Iterator[Fault]:
-    at_ms = random.randint(*PAUSE_MS)
+    pause_ms = random.choice(PAUSES_MS)
+    at_ms = random.randint(*pause_ms)
     while at_ms < plan.seconds * 1000:
         process = datanode_name(random.randrange(plan.datanodes))
         down_ms = random.randint(*random.choice((SHORT_DOWN_MS, LONG_DOWN_MS)))
         yield Fault(at_ms, random.choice(list(FaultKind)), process, down_ms)
-        at_ms += down_ms + random.randint(*PAUSE_MS)
+        at_ms += down_ms + random.randint(*pause_ms)
 
 
 def _namenode_faults(random: Random, plan: Plan) -> Iterator[Fault]:

@@ -19,10 +19,13 @@ from random import Random
 
 import xxhash
 
-from dolmen.protocol.errors import DolmenError, NoSuchPath, PathExists
+from dolmen.protocol.errors import DirectoryNotEmpty, DolmenError, NoSuchPath, PathExists
 
 State = dict[str, int]
-"""Name → version."""
+"""Name → version, of everything in a directory and in the directories in it."""
+
+DIRECTORY = 0
+"""Stands for a version."""
 
 
 class CheckFailed(AssertionError):
@@ -90,38 +93,60 @@ class Write:
     def apply(self, state: State) -> State | type[DolmenError]:
         if self.exclusive and self.name in state:
             return PathExists
-        return state | {self.name: self.version}
+        parent, slash, _ = self.name.partition("/")
+        return state | ({parent: DIRECTORY} if slash else {}) | {self.name: self.version}
+
+
+@dataclass(frozen=True)
+class Change:
+    """A file is changed in a way that its contents do not show."""
+
+    name: str
+
+    def apply(self, state: State) -> State | type[DolmenError]:
+        return state if self.name in state else NoSuchPath
 
 
 @dataclass(frozen=True)
 class Delete:
-    """A file is deleted."""
+    """A file, or a directory with all that is in it, is deleted."""
 
     name: str
 
     def apply(self, state: State) -> State | type[DolmenError]:
         if self.name not in state:
             return NoSuchPath
-        return {name: version for name, version in state.items() if name != self.name}
+        gone = below(state, self.name) | {self.name}
+        return {name: version for name, version in state.items() if name not in gone}
 
 
 @dataclass(frozen=True)
 class Rename:
-    """A file gets another name, and replaces what had that."""
+    """A file or directory gets another name, and replaces a file or an empty directory."""
 
     source: str
     target: str
 
     def apply(self, state: State) -> State | type[DolmenError]:
-        if self.source not in state:
+        parent, slash, _ = self.target.partition("/")
+        if self.source not in state or (slash and parent not in state):
             return NoSuchPath
-        moved = state | {self.target: state[self.source]}
-        if self.source != self.target:
-            del moved[self.source]
-        return moved
+        if self.source == self.target:
+            return state
+        if below(state, self.target):
+            return DirectoryNotEmpty
+        moved = below(state, self.source) | {self.source}
+        kept = {name: version for name, version in state.items() if name not in moved}
+        there = {self.target + name[len(self.source) :]: state[name] for name in sorted(moved)}
+        return kept | there
 
 
-Operation = Write | Delete | Rename
+def below(state: State, name: str) -> set[str]:
+    """Return what is in a directory."""
+    return {inner for inner in state if inner.startswith(f"{name}/")}
+
+
+Operation = Write | Change | Delete | Rename
 
 
 class DirectoryHistory:
@@ -136,10 +161,6 @@ class DirectoryHistory:
     def is_certain(self) -> bool:
         """Whether only one state is possible."""
         return len(self._possible) == 1
-
-    def may_have(self, name: str) -> set[int | None]:
-        """Return the versions that may be found under a name; None stands for nothing."""
-        return {state.get(name) for state in self._possible}
 
     def succeeded(self, operation: Operation) -> None:
         """It was answered: done."""

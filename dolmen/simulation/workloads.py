@@ -11,8 +11,17 @@ from random import Random
 
 from dolmen.client.client import Client
 from dolmen.client.reader import Reader
-from dolmen.protocol.errors import DolmenError, NoSuchPath, OutcomeUnknown, PathExists
+from dolmen.client.writer import Writer
+from dolmen.protocol.errors import (
+    DirectoryNotEmpty,
+    DolmenError,
+    NoSuchPath,
+    OutcomeUnknown,
+    PathExists,
+)
 from dolmen.simulation.history import (
+    DIRECTORY,
+    Change,
     CheckFailed,
     Delete,
     DirectoryHistory,
@@ -25,8 +34,17 @@ from dolmen.simulation.history import (
 )
 from dolmen.simulation.trace import Trace
 
-NAMES = tuple("abcdef")
+DIRECTORIES = ("p", "q")
+NAMES = ("a", "b", "c", "d", "p/x", "p/y", "q/x")
 """Few, so that operations meet the same file again and again."""
+
+WEIGHTS = {"write": 9, "read": 8, "delete": 2, "rename": 4, "list": 2, "replicate": 2}
+"""How often a task does what in its own directory."""
+
+RENAME_FILE_CHANCE = 0.7
+
+REPLICATIONS = (2, 3, 3, 3, 4)
+"""Not 1: the only replica may be on a datanode that is down."""
 
 SHARED = "/shared"
 SHARED_NAMES = tuple("xyz")
@@ -124,26 +142,35 @@ class OwnedDirectory:
 
     def next_operation(self, client: Client) -> tuple[str, Awaitable[str]]:
         """Draw an operation; return its name and the operation."""
-        random = self.random
         if not self.history.is_certain:
             return f"list {self.path}", self._list(client)
-        name = random.choice(NAMES)
-        kind = random.choices(("write", "read", "delete", "rename", "list"), (8, 8, 2, 4, 2))[0]
+        name = self.random.choice(NAMES)
+        kind = self.random.choices(tuple(WEIGHTS), tuple(WEIGHTS.values()))[0]
+        return f"{kind} {self.path}/{name}", self._operation(client, kind, name)
+
+    def _operation(self, client: Client, kind: str, name: str) -> Awaitable[str]:
+        random = self.random
         match kind:
             case "write":
-                operation = self._write(client, name)
+                return self._write(client, name)
             case "read":
-                operation = self._read(client, name)
+                return self._read(client, name)
+            case "list":
+                return self._list(client)
+            case "replicate":
+                wanted = random.choice(REPLICATIONS)
+                path = f"{self.path}/{name}"
+                return self._done(Change(name), client.set_attributes(path, replication=wanted))
             case "delete":
-                operation = self._change(client, Delete(name))
-            case "rename":
-                operation = self._change(client, Rename(name, random.choice(NAMES)))
-            case _:
-                operation = self._list(client)
-        return f"{kind} {self.path}/{name}", operation
+                return self._delete(client, random.choice((name, name, *DIRECTORIES)))
+        among = NAMES if random.random() < RENAME_FILE_CHANCE else DIRECTORIES
+        return self._rename(client, random.choice(among), random.choice(among))
 
     def observe(self, found: dict[str, bytes]) -> None:
-        """This is there, by name the content hash: raise unless that may be."""
+        """This is there, by name the content hash: raise unless that may be.
+
+        A directory's is empty.
+        """
 
         def fits(state: State) -> bool:
             return found == {name: self._hash(version) for name, version in state.items()}
@@ -151,29 +178,32 @@ class OwnedDirectory:
         self.history.observed(f"entries {sorted(found)}", fits)
 
     def _hash(self, version: int) -> bytes:
+        if version == DIRECTORY:
+            return b""
         return self._workload.versions.get(version).content_hash
 
     async def _write(self, client: Client, name: str) -> str:
         version, contents = self._workload.versions.draw(draw_length(self.random))
         exclusive = self.random.random() < 0.2
         operation = Write(name, version.number, exclusive)
-        writing = write_somehow(client, f"{self.path}/{name}", contents, self.random, exclusive)
+        path, replication = f"{self.path}/{name}", self.random.choice(REPLICATIONS)
+        opening = client.open_writer(path, replication=replication, exclusive=exclusive)
+        writing = write_somehow(opening, contents, self.random)
         return await self._done(operation, writing)
 
-    async def _change(self, client: Client, operation: Delete | Rename) -> str:
-        match operation:
-            case Delete(name):
-                return await self._done(operation, client.delete(f"{self.path}/{name}"))
-            case Rename(source, target):
-                return await self._done(
-                    operation, client.rename(f"{self.path}/{source}", f"{self.path}/{target}")
-                )
+    async def _delete(self, client: Client, name: str) -> str:
+        deleting = client.delete(f"{self.path}/{name}", recursive=True)
+        return await self._done(Delete(name), deleting)
+
+    async def _rename(self, client: Client, source: str, target: str) -> str:
+        renaming = client.rename(f"{self.path}/{source}", f"{self.path}/{target}")
+        return await self._done(Rename(source, target), renaming)
 
     async def _done(self, operation: Operation, doing: Awaitable[object]) -> str:
         """Do it, and note what is known of it in the end."""
         try:
             await doing
-        except (NoSuchPath, PathExists) as error:
+        except (NoSuchPath, PathExists, DirectoryNotEmpty) as error:
             self.history.refused(operation, error)
             return f"{operation} refused"
         except (OutcomeUnknown, asyncio.CancelledError):
@@ -195,10 +225,10 @@ class OwnedDirectory:
 
     async def _list(self, client: Client) -> str:
         try:
-            entries = await client.list_directory(self.path)
+            entries = [entry async for entry in client.walk_tree(self.path)]
         except NoSuchPath:
             entries = []
-        found = {entry.path.rpartition("/")[2]: entry.content_hash for entry in entries}
+        found = {entry.path[len(self.path) + 1 :]: entry.content_hash for entry in entries}
         self.observe(found)
         return f"{len(found)} entries"
 
@@ -224,7 +254,7 @@ class SharedDirectory:
         version, contents = self._workload.versions.draw(length_bytes)
         register.began(version.number, _now_s())
         try:
-            await write_somehow(client, register.path, contents, self.random, exclusive=False)
+            await write_somehow(client.open_writer(register.path), contents, self.random)
         except OutcomeUnknown:
             raise
         except DolmenError:
@@ -240,12 +270,10 @@ class SharedDirectory:
         return f"{version}"
 
 
-async def write_somehow(
-    client: Client, path: str, contents: bytes, random: Random, exclusive: bool
-) -> None:
+async def write_somehow(opening: Awaitable[Writer], contents: bytes, random: Random) -> None:
     """Write a file at once, or piece by piece with pauses in which processes may die."""
     step = random.choice((len(contents), SLOW_STEP_BYTES)) or 1
-    async with await client.open_writer(path, exclusive=exclusive) as writer:
+    async with await opening as writer:
         for start in range(0, len(contents), step):
             if start:
                 await asyncio.sleep(random.expovariate(1 / SLOW_PAUSE_S))

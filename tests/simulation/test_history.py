@@ -2,8 +2,10 @@
 
 import pytest
 
-from dolmen.protocol.errors import NoSuchPath, PathExists
+from dolmen.protocol.errors import DirectoryNotEmpty, NoSuchPath, PathExists
 from dolmen.simulation.history import (
+    DIRECTORY,
+    Change,
     CheckFailed,
     Delete,
     DirectoryHistory,
@@ -48,6 +50,20 @@ def test_a_refusal_settles_what_was_open() -> None:
     history.succeeded(Write("a", 1))
     history.left_open(Delete("a"))
     history.refused(Rename("a", "b"), NoSuchPath(""))
+    history.observed("a listing", lambda state: state == {})
+
+
+def test_directories_move_and_go_with_all_that_is_in_them() -> None:
+    history = DirectoryHistory("/d")
+    history.succeeded(Write("p/x", 1))
+    history.succeeded(Write("q/y", 2))
+    history.refused(Rename("p", "q"), DirectoryNotEmpty(""))
+    history.refused(Rename("q/y", "r/y"), NoSuchPath(""))
+    history.succeeded(Delete("q/y"))
+    history.succeeded(Rename("p", "q"))
+    history.succeeded(Change("q/x"))
+    history.observed("a listing", lambda state: state == {"q": DIRECTORY, "q/x": 1})
+    history.succeeded(Delete("q"))
     history.observed("a listing", lambda state: state == {})
 
 
