@@ -20,7 +20,14 @@ from namenode.core.block_map import (
     look_up,
     rows_of,
 )
-from namenode.core.conditions import Condition, Conditions, Surroundings, judge, survey
+from namenode.core.conditions import (
+    UNDER_REPLICATED,
+    Condition,
+    Conditions,
+    Surroundings,
+    judge,
+    survey,
+)
 from namenode.core.datanodes import Datanodes
 from namenode.core.lookup import load_meta
 from namenode.core.tables import View
@@ -45,6 +52,8 @@ class Assessor:
         """Complete blocks of which somebody holds a replica that is worth nothing, in turn."""
         self.crowded: dict[int, None] = {}
         """Complete blocks with two replicas on one host, whether or not another could take one."""
+        self.unpublished: dict[int, None] = {}
+        """Under-replicated blocks of files that are being written: repaired, and not counted."""
         self.corrupt: dict[int, set[str]] = {}
         """Block → datanodes that have, or had and put aside, a damaged replica not yet replaced."""
 
@@ -66,22 +75,39 @@ class Assessor:
     def assess(self, block_id: int, view: View, soft: View) -> Known:
         """Find out how a block fares, and note it."""
         known = look_up(view, load_meta(view), block_id)
-        if known.standing is not Standing.COMPLETE or known.block is None:
+        if known.standing not in (Standing.COMPLETE, Standing.SETTLED) or known.block is None:
             self.forget(block_id)
             return known
         held = self.held(known, soft)
         count_on = counting(held, block_id)
         length_bytes = known.block.length_bytes
         condition = judge(count_on, known.wanted, length_bytes, self.around)
+        if known.standing is Standing.SETTLED:
+            self._note_settled(block_id, condition)
+            return known
+        self.unpublished.pop(block_id, None)
         self.conditions.set(block_id, condition)
         _mark(self.crowded, block_id, len({d.host for d in count_on}) < len(count_on))
         _mark(self.unsound, block_id, any(is_worthless(holding) for holding in held))
         self._note_corrupt(block_id, held, condition)
         return known
 
+    def _note_settled(self, block_id: int, condition: Condition | None) -> None:
+        """Of an open file's block nothing matters but that it has replicas enough until its file
+        is published: a file may be written for longer than its first datanodes live."""
+        lacking = condition if condition in UNDER_REPLICATED else None
+        if lacking is None:
+            self.forget(block_id)
+            return
+        self.conditions.set(block_id, lacking)
+        self.unpublished.setdefault(block_id)
+        for marks in (self.unsound, self.crowded, self.corrupt):
+            marks.pop(block_id, None)
+
     def forget(self, block_id: int) -> None:
         """A block is not to be kept at its replication (any more)."""
         self.conditions.set(block_id, None)
+        self.unpublished.pop(block_id, None)
         self.unsound.pop(block_id, None)
         self.crowded.pop(block_id, None)
         self.corrupt.pop(block_id, None)
@@ -111,7 +137,7 @@ class Assessor:
             fresh.assess(block_id, view, soft)
             noted, true = self.conditions.get(block_id), fresh.conditions.get(block_id)
             assert noted is true, f"block {block_id:x} is noted as {noted!r} and is {true!r}"
-            for name in ("unsound", "crowded"):
+            for name in ("unsound", "crowded", "unpublished"):
                 marks, true_marks = getattr(self, name), getattr(fresh, name)
                 assert (block_id in marks) == (block_id in true_marks), f"{block_id:x}: {name}"
 

@@ -22,6 +22,7 @@ from namenode.core.records import (
     REPLICA,
     Block,
     BlockState,
+    Inode,
     Meta,
     Replica,
 )
@@ -36,6 +37,9 @@ from namenode.core.tables import (
     replica_key,
     storage_block_key,
 )
+
+UNSETTLED_BLOCKS = 2
+"""The last blocks of an open file, which its writer may still change (rule 15)."""
 
 
 class Worth(enum.IntEnum):
@@ -57,7 +61,7 @@ class Standing(enum.IntEnum):
     COMPLETE = 1
     """Of a published file: every replica counts."""
     OPEN = 2
-    """Of a file that is being written."""
+    """Of a file that is being written, and not known to be complete."""
     DOOMED = 3
     """Of a deleted or replaced file, kept for those who read it."""
     UNKNOWN = 4
@@ -66,6 +70,8 @@ class Standing(enum.IntEnum):
     """Above the counters: this namespace has been rolled back."""
     FOREIGN = 6
     """Of another namespace."""
+    SETTLED = 7
+    """Of a file that is being written, and complete: its writer is past it."""
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -107,8 +113,16 @@ def look_up(view: View, meta: Meta, block_id: int, stamp: int = 0) -> Known:
     inode = INODE.decode(inode_value)
     if inode.doomed_due_ms:
         return Known(Standing.DOOMED, block)
-    standing = Standing.COMPLETE if inode.published else Standing.OPEN
-    return Known(standing, block, inode.replication)
+    return Known(_standing_of(block, inode), block, inode.replication)
+
+
+def _standing_of(block: Block, inode: Inode) -> Standing:
+    """Return the standing of a file's block. A block is allocated when the one before the last is
+    complete (see `blocks`): those before the last two are."""
+    if inode.published:
+        return Standing.COMPLETE
+    settled = block.index < inode.block_count - UNSETTLED_BLOCKS
+    return Standing.SETTLED if settled else Standing.OPEN
 
 
 def worth_of(block: Block, replica: Replica) -> Worth:

@@ -37,7 +37,9 @@ def build(figures: Figures) -> ClusterReport:
         blocks=figures.meta.blocks,
         capacity_bytes=sum(_capacity_bytes(datanode) for datanode in live),
         used_bytes=sum(_used_bytes(datanode) for datanode in live),
-        under_replicated_blocks=conditions.count(*UNDER_REPLICATED),
+        under_replicated_blocks=(
+            conditions.count(*UNDER_REPLICATED) - len(figures.assessor.unpublished)
+        ),
         over_replicated_blocks=conditions.count(Condition.OVER_REPLICATED),
         mis_replicated_blocks=conditions.count(Condition.MIS_REPLICATED),
         missing_blocks=(

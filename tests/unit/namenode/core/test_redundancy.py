@@ -14,6 +14,7 @@ from dolmen.protocol.datanode_messages import (
     TransferReplica,
 )
 from dolmen.protocol.tokens import ClusterKeys
+from namenode.core.outcome import BlocksChanged
 from namenode.core.redundancy import TRANSFER_PATIENCE_MS, RepairOptions
 from namenode.core.throttle import Throttle
 from namenode.core.walks import SLICE
@@ -59,6 +60,43 @@ def test_a_missing_replica_is_copied_from_those_that_live() -> None:
     assert (token.block_id, token.stamp) == (B1, STAMP)
     world.store(index, replica(B1))
     assert counts(world)["under"] == 0
+
+
+def test_the_blocks_that_a_writer_is_past_are_repaired_before_their_file_is_published() -> None:
+    world = ReplicaWorld()
+    world.add_datanodes(*range(4))
+    block_ids = [block_number(number) for number in (1, 2, 3, 4)]
+    world.put_file(50, block_ids, 3, published=False)
+    for index in (0, 1, 2):
+        world.store(index, *(replica(block_id) for block_id in block_ids))
+    world.leave(0)
+    world.pass_time(11_000, (1, 2, 3))
+    copied = {c.block_id for _, c in world.sent if isinstance(c, TransferReplica)}
+    assert copied == set(block_ids[:2]), "the last two may still be changed by their writer"
+    assert counts(world)["under"] == 0, "blocks of open files are not counted"
+    world.check_invariants()
+    world.store(3, *(replica(block_id) for block_id in block_ids[:2]))
+    assert counts(world)["under"] == 0
+    world.sent.clear()
+    world.pass_time(60_000, (1, 2, 3))
+    assert world.sent == []
+    world.change_file(50, published=True)
+    world.tell(BlocksChanged(tuple(block_ids)))
+    assert counts(world)["under"] == 2
+    world.check_invariants()
+
+
+def test_an_excess_or_worthless_replica_of_an_open_file_is_left_alone() -> None:
+    world = ReplicaWorld()
+    world.add_datanodes(*range(5))
+    block_ids = [block_number(number) for number in (1, 2, 3)]
+    world.put_file(50, block_ids, 3, published=False)
+    for index in (0, 1, 2, 3):
+        world.store(index, replica(B1))
+    world.store(4, replica(B1, stamp=STAMP - 1))
+    world.pass_time(20_000, range(5))
+    assert world.sent == []
+    assert counts(world)["over"] == 0
 
 
 def test_a_transfer_that_never_ends_is_planned_again() -> None:
