@@ -45,8 +45,9 @@ ROOT_GROUP = "supergroup"
 """The group that entries get, from parent to child, until somebody sets another one (as in
 HDFS)."""
 
-ANSWERED_PER_CLIENT_LIMIT = 512
-"""Replies kept for one client: twice the calls that one connection may have in flight."""
+ANSWERED_PER_CLIENT_LIMIT = 8192
+"""Replies kept for one client: more than the calls that it can make while one of them, whose answer
+was lost, waits up to a second to be repeated (a restart loses the answers of many at once)."""
 
 FORGOTTEN_PER_CALL = 4
 """Old replies that go with each new one: more than one, so that a backlog shrinks."""

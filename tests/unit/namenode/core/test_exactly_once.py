@@ -69,11 +69,19 @@ def test_a_call_that_changed_nothing_is_not_kept() -> None:
 
 def test_only_the_last_replies_of_a_client_are_kept() -> None:
     driver = Driver(checked=False)
-    for number in range(1, ANSWERED_PER_CLIENT_LIMIT + 10):
+    for number in (1, 2, 3, ANSWERED_PER_CLIENT_LIMIT + 1, ANSWERED_PER_CLIENT_LIMIT + 2):
         driver.do(CreateFile("/x"), number)
     driver.do(CreateFile("/x"), 1, RIVAL)
-    assert kept(driver) == ANSWERED_PER_CLIENT_LIMIT + 1
+    assert kept(driver) == 4
     driver.check()
+
+
+def test_a_call_is_still_known_after_thousands_that_others_of_the_client_made_meanwhile() -> None:
+    driver = Driver()
+    driver.do(MakeDirectory("/x"), number=7)
+    driver.do(MakeDirectory("/y"), number=7 + 4000)
+    driver.do(MakeDirectory("/z"), number=7 + 512)
+    driver.do(MakeDirectory("/x"), number=7)
 
 
 def test_old_replies_are_forgotten_a_few_with_each_new_one() -> None:
