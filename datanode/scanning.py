@@ -13,7 +13,14 @@ from dataclasses import dataclass, field
 
 from datanode.block_store import BlockStore, verify_file
 from datanode.core.checksum_file import Contents, FinalizedContents, decode
-from datanode.core.layout import Place, checksums_name, data_name, group_of, parse_name
+from datanode.core.layout import (
+    Place,
+    checksums_name,
+    data_name,
+    group_of,
+    is_cut_off_write,
+    parse_name,
+)
 from datanode.core.receiver import PrefixFinder
 from datanode.core.replicas import Replica, ReplicaEvent, state_after
 from datanode.core.restart import (
@@ -94,6 +101,9 @@ class VolumeScan:
             strangers = []
             for name in await self._volume.disk.list_directory(path):
                 parsed = parse_name(name)
+                if is_cut_off_write(name):
+                    await self._volume.disk.remove(f"{path}/{name}")
+                    continue
                 if parsed is None or group_of(parsed[0]) != group:
                     strangers.append(name)
                     continue
@@ -125,8 +135,7 @@ class VolumeScan:
         elif isinstance(decision, Recover):
             await self._recover(block_id, names, decision)
         elif isinstance(decision, Discard):
-            for place, stamp in names.checksums:
-                await self._volume.remove(place, block_id, stamp)
+            await self._discard(block_id, names)
         else:
             await self._set_aside(block_id, names, decision)
 
@@ -205,6 +214,13 @@ class VolumeScan:
         state = state_after(ReplicaState.BEING_WRITTEN, ReplicaEvent.RESTARTED)
         received = finder.received
         await self._add(Replica(block_id, found.stamp, state, volume.storage_id, received))
+
+    async def _discard(self, block_id: int, names: _Names) -> None:
+        for place in sorted(names.data, key=str):
+            await self._volume.disk.remove(self._volume.data_path(place, block_id))
+        for place, stamp in names.checksums:
+            await self._volume.disk.remove(self._volume.checksums_path(place, block_id, stamp))
+        LOG.info("removed what a step that was cut off has left of block %016x", block_id)
 
     async def _set_aside(self, block_id: int, names: _Names, decision: SetAside) -> None:
         LOG.warning("put block %016x aside: %s", block_id, decision.reason)

@@ -12,6 +12,7 @@ from dolmen.protocol.identifiers import block_namespace, block_number, format_bl
 
 DATA_SUFFIX = ".block"
 CHECKSUMS_SUFFIX = ".checksums"
+NEW_SUFFIX = ".new"  #: of a file that is being replaced, until its rename
 _BLOCK_ID_DIGITS = 16
 _BLOCKS_IN_DIRECTORY_BITS = 8
 
@@ -61,3 +62,9 @@ def parse_name(name: str) -> tuple[int, int | None] | None:
 
 def _is_hexadecimal(text: str) -> bool:
     return all(digit in "0123456789abcdef" for digit in text)
+
+
+def is_cut_off_write(name: str) -> bool:
+    """Return whether a file is a new checksum file that did not come to its rename."""
+    parsed = parse_name(name.removesuffix(NEW_SUFFIX)) if name.endswith(NEW_SUFFIX) else None
+    return parsed is not None and parsed[1] is not None

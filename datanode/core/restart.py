@@ -4,8 +4,9 @@ Finalizing and restamping move a replica from one good state to the next through
 syncs, and a crash may fall between any two, with any of the unsynced names kept or lost. The
 checksum file of the highest stamp decides: in its final form it says what the data file must be,
 wherever that stands (a half-done finalize is finished); in its unfinished form it needs a data file
-being written. A restamp of a finalized replica that had not yet moved the data is undone. What fits
-nothing is set aside, never deleted.
+being written. A restamp of a finalized replica that had not yet moved the data is undone. What a
+half-done creation or removal leaves holds no byte of anybody's and goes. What fits nothing is set
+aside, never deleted.
 """
 
 from dataclasses import dataclass
@@ -50,7 +51,8 @@ class Recover:
 
 @dataclass(frozen=True)
 class Discard:
-    """A copy that never was finished and never was promised to anybody."""
+    """What holds nothing: a copy that never was finished and never was promised to anybody, or
+    what a creation or a removal that was cut off has left."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,13 @@ Decision = Serve | Recover | Discard | SetAside
 
 def decide(block: FoundBlock) -> Decision:
     """Return what the files of a block are worth."""
-    if not block.data_bytes:
-        return SetAside("checksums without data")
     known = [found for found in block.checksums if found.contents is not None]
+    if not block.data_bytes:  # a removal begins with the data
+        whole = len(known) == len(block.checksums)
+        return Discard() if whole else SetAside("checksums without data")
     if not known:
-        return SetAside("data without an intact checksum file")
+        begun = block.data_bytes == {Place.BEING_WRITTEN: 0}
+        return Discard() if begun else SetAside("data without an intact checksum file")
     for found in sorted(known, key=_rank, reverse=True):
         if isinstance(found.contents, FinalizedContents):
             return _serve(block, found, found.contents)

@@ -201,6 +201,26 @@ def test_strange_files_on_a_volume_are_put_aside_and_kept() -> None:
     world.run(scenario())
 
 
+def test_what_a_cut_off_step_left_is_removed() -> None:
+    world = World()
+    left = (f"{0x30:016x}.block", f"{0x40:016x}.7.checksums.new", f"{0x50:016x}.block")
+
+    async def scenario() -> None:
+        await world.start("a")
+        (a,) = world.targets("a")
+        await world.write(DATA, a)
+        await world.nodes["a"].stop()
+        for name in left:
+            put_file(world, "a", f"{VOLUME}/being_written/0000/00/00/{name}", b"")
+        await world.start("a")
+        names = set(world.storages["a"].directory(f"{VOLUME}/being_written/0000/00/00").entries)
+        assert names.isdisjoint(left)
+        assert len(names) == 2
+        assert "quarantine" not in world.storages["a"].directory(VOLUME).entries
+
+    world.run(scenario())
+
+
 def test_a_second_process_on_the_same_directory_is_refused() -> None:
     world = World()
 

@@ -10,6 +10,7 @@ from datanode.core.layout import (
     checksums_name,
     data_name,
     group_of,
+    is_cut_off_write,
     parse_name,
 )
 from dolmen.protocol.identifiers import make_block_id
@@ -42,6 +43,12 @@ ID = "0" * 16
 )
 def test_a_name_of_neither_kind_is_nobodys(name: str) -> None:
     assert parse_name(name) is None
+
+
+def test_a_checksum_file_that_was_not_renamed_is_known_and_nothing_else_is_taken_for_one() -> None:
+    assert is_cut_off_write(f"{ID}.7.checksums.new")
+    for name in (f"{ID}.7.checksums", f"{ID}.block.new", f"{ID}.new", "x.checksums.new", ".new"):
+        assert not is_cut_off_write(name)
 
 
 def test_neighbouring_blocks_share_a_directory_and_namespaces_do_not() -> None:
