@@ -42,7 +42,7 @@ class Session:
             raise click.UsageError(f"--at or DOLMEN_URL: {error.message}") from None
 
     async def client(self, path: ClusterPath | None = None) -> Client:
-        """The client of the path's cluster, connected: NamenodeUnreachable says what to try."""
+        """The client of the path's cluster, connected."""
         address = self.address_of(path)
         if address not in self._clients:
             user = choose_user(self._said.user, os.environ)
@@ -50,11 +50,7 @@ class Session:
                 ClientOptions.of(self._settings, address, user=user), streams=self._streams
             )
             self._clients[address] = client = Client(real_machine(), options)
-            try:
-                await client.connect()
-            except NamenodeUnreachable as error:
-                message = f"{error.message.rstrip('.')}. `dolmen up` starts one on this machine"
-                raise NamenodeUnreachable(message) from error
+            await client.connect()
         return self._clients[address]
 
     async def close(self) -> None:

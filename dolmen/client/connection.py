@@ -297,7 +297,8 @@ class _Attempts:
                 f"the namenode at {address} was lost and did not return within"
                 f" {self._retry_for_s:g} s; {self._what} was not done: {error.message}"
             )
+        reason = error.message.removeprefix(f"cannot connect to {address}: ")
         return NamenodeUnreachable(
-            f"no namenode answers at {address}: {error.message}. Check that it runs there"
-            " (`dolmen status`), and that this is the address you meant (the URL, --at, DOLMEN_URL)"
+            f"no namenode answers at {address} ({reason}): name the right address (URL, --at,"
+            " DOLMEN_URL), or start one (`dolmen up` does on this machine)"
         )

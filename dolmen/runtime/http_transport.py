@@ -13,6 +13,8 @@ A transport belongs to the event loop it is first used on.
 import asyncio
 import base64
 import binascii
+import errno
+import os
 import socket
 import weakref
 from collections.abc import AsyncIterator, Iterable
@@ -243,4 +245,6 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientResponseError):
         return "what answers there does not speak HTTP"
     cause = getattr(error, "os_error", error)
+    if isinstance(cause, OSError) and cause.errno is not None and cause.errno in errno.errorcode:
+        return os.strerror(cause.errno)  # asyncio puts the address into strerror
     return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
