@@ -76,8 +76,11 @@ _REPLY_DECODER: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
 
 
 def encode_call(call: Call) -> bytes:
-    """Return `call` as it goes over the wire."""
-    return _ENCODER.encode(call)
+    """Return `call` as it goes over the wire; InvalidRequest if a text in it is no UTF-8."""
+    try:
+        return _ENCODER.encode(call)
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(f"{error.object!r} is not valid UTF-8") from None
 
 
 def decode_call(payload: bytes) -> Call:

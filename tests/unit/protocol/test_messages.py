@@ -50,6 +50,12 @@ def test_a_call_comes_back_as_it_went(call: control_messages.Call) -> None:
     assert decode_call(encode_call(call)) == call
 
 
+def test_a_text_that_is_no_utf_8_is_refused_by_name() -> None:
+    path = b"/bad\xff".decode(errors="surrogateescape")
+    with pytest.raises(InvalidRequest, match=r"/bad\\udcff' is not valid UTF-8"):
+        encode_call(ClientCall(bytes(16), 0, "user", client_messages.GetInfo(path)))
+
+
 @given(replies)
 def test_a_reply_comes_back_as_it_went(reply: control_messages.Reply) -> None:
     assert decode_reply(encode_reply(reply)) == reply
