@@ -7,7 +7,7 @@ import click
 
 from dolmen.cli.options import Command
 from dolmen.client.url import SCHEME, Location, parse_location
-from dolmen.protocol.errors import DolmenError
+from dolmen.protocol.errors import DolmenError, NameTooLong
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,8 @@ class ClusterPathType(click.ParamType[ClusterPath]):
             return value
         try:
             return parse_cluster_path(str(value))
+        except NameTooLong:
+            raise  # refused as the namenode would: it may come from a listing, not from typing
         except DolmenError as error:
             self.fail(error.message, param, ctx)
 

@@ -68,10 +68,17 @@ def checksum(paths: tuple[ClusterPath, ...]) -> None:
         failures = Failures()
         for found in await find_sources(session, paths, failures):
             with failures.item():
-                click.echo(f"{_recorded_hash(found.info)}  {printable(found.shown)}")
+                click.echo(checksum_line(_recorded_hash(found.info), found.shown))
         failures.end()
 
     run(work)
+
+
+def checksum_line(hash_hex: str, path: str) -> str:
+    """As xxh128sum prints it, and reads it with -c: a name that would break the line is escaped."""
+    escaped = path.replace("\\", r"\\").replace("\n", r"\n").replace("\r", r"\r")
+    mark = "" if escaped == path else "\\"
+    return f"{mark}{hash_hex}  {printable(escaped)}"
 
 
 def _recorded_hash(info: FileInfo) -> str:

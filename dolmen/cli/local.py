@@ -24,7 +24,7 @@ STOP_PATIENCE_S = 10.0
 directory_option = click.option(
     "--dir",
     "directory",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     metavar="DIR",
     help="The cluster's directory [default: $XDG_DATA_HOME/dolmen/local].",
 )

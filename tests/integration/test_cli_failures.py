@@ -72,3 +72,24 @@ def test_what_is_no_address_is_a_wrong_use(words: list[str]) -> None:
     done = Shell()(*words)
     assert done.returncode == 2
     assert b"Traceback" not in done.stderr
+
+
+def test_a_name_over_the_limit_is_refused_and_the_limit_is_named(shell: Shell) -> None:
+    longest = "/" + 127 * "é" + "x"
+    shell.output("put", "-", longest, given=b"x")
+    for words in (("put", "-", longest + "x"), ("mkdir", longest + "x"), ("ls", longest + "x")):
+        done = shell(*words)
+        assert done.returncode == 4
+        assert b"255 bytes" in done.stderr
+
+
+def test_a_local_name_that_is_no_utf_8_does_not_keep_the_others(
+    shell: Shell, tmp_path: Path
+) -> None:
+    (tmp_path / "good").write_text("x")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/bad\xff")).write_text("x")
+    done = shell("put", "-r", tmp_path, "/names")
+    assert done.returncode == 1
+    assert b"bad\\udcff' is not valid UTF-8" in done.stderr
+    assert done.stderr.count(b"\n") == 1
+    assert shell.output("ls", "/names") == "/names/good\n"

@@ -214,6 +214,14 @@ def test_a_foreign_directory_is_refused_and_left_as_it_is(local: Local) -> None:
     assert local.shell("down", "--dir", local.directory).returncode == 0
 
 
+def test_a_file_is_as_foreign_as_a_directory_of_others(local: Local) -> None:
+    local.directory.write_text("dear")
+    assert local.up().returncode == 4
+    assert local.shell("status", "--dir", local.directory).returncode == 3
+    assert local.shell("down", "--dir", local.directory).returncode == 0
+    assert local.directory.read_text() == "dear"
+
+
 def test_the_default_directory_is_in_the_users_data(tmp_path: Path) -> None:
     shell = Shell({"XDG_DATA_HOME": str(tmp_path)})
     done = shell("status")
