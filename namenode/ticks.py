@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dolmen.protocol.client_messages import Done
-from dolmen.protocol.errors import DataDamaged, DolmenError
+from dolmen.protocol.errors import DataDamaged, DolmenError, StandbyNamenode
 from dolmen.runtime.settings import Settings
 from namenode.checkpoint import Checkpointer
 from namenode.core.outcome import Outcome
@@ -84,6 +84,8 @@ class Ticks:
             await self.membership.journal.submit(decide)
         except DataDamaged:
             raise
+        except StandbyNamenode:  # it stops, or is no longer the active one
+            return False
         except DolmenError as error:  # no room, or too much to do: it is due again next time
             log.warning("the namespace's background work waits: %s", error)
             return False

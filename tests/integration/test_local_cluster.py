@@ -78,6 +78,23 @@ def test_nothing_is_left_behind() -> None:
         assert probe.connect_ex((host, int(port))) != 0
 
 
+def test_an_end_while_deleted_trees_are_reclaimed_warns_of_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def delete_trees(cluster: LocalCluster) -> None:
+        async with connect(cluster) as client:
+            for number in range(20):
+                await asyncio.gather(
+                    *(client.make_directory(f"/t/{part}", parents=True) for part in range(number))
+                )
+                await client.make_directory("/t", exist_ok=True)
+                await client.delete("/t", recursive=True)
+
+    with LocalCluster(datanodes=1, delete_after="10ms") as cluster:
+        asyncio.run(delete_trees(cluster))
+    assert [line.getMessage() for line in caplog.records if line.levelname == "WARNING"] == []
+
+
 def test_an_error_inside_still_cleans_up() -> None:
     cluster = LocalCluster(datanodes=1)
     roots = []
