@@ -56,7 +56,7 @@ def refused(shell: Shell, *words: object) -> str:
     """The one line of a server that does not start."""
     done = shell(*words)
     assert done.returncode == 4, done.stderr.decode()
-    last = done.stderr.decode().splitlines()[-1]
+    (last,) = done.stderr.decode().splitlines()
     assert last.startswith("dolmen: ")
     assert b"Traceback" not in done.stderr
     return last
