@@ -34,7 +34,7 @@ def test_memory_is_bounded_by_the_window() -> None:
     on_world(test, segments_in_flight=2)
 
 
-def test_an_abandoned_writer_publishesno_fault_and_may_be_abandoned_twice() -> None:
+def test_an_abandoned_writer_publishes_nothing_and_may_be_abandoned_twice() -> None:
     async def test(world: World, client: Client) -> None:
         writer = await client.open_writer("/a")
 
@@ -56,7 +56,7 @@ def test_an_abandoned_writer_publishesno_fault_and_may_be_abandoned_twice() -> N
     on_world(test)
 
 
-def test_a_cancelled_write_publishesno_fault() -> None:
+def test_a_cancelled_write_publishes_nothing() -> None:
     async def test(world: World, client: Client) -> None:
         world.network.conditions.bytes_per_s = 1e4
         writing = asyncio.create_task(client.write_file("/a", DATA))
@@ -138,7 +138,7 @@ def test_a_writer_whose_lease_ended_is_told_at_its_next_operation() -> None:
     on_world(test)
 
 
-def test_a_writer_that_is_collected_keeps_no_lease_and_publishesno_fault() -> None:
+def test_a_writer_that_is_collected_keeps_no_lease_and_publishes_nothing() -> None:
     async def test(world: World, client: Client) -> None:
         writer = await client.open_writer("/a")
         await writer.write(DATA)
