@@ -162,28 +162,34 @@ class Replicas:
 
 
 class Lasting:
-    """What a datanode had finalized is on its disk after a loss of power, byte by byte."""
+    """What a datanode had finalized is on its disk after a loss of power, byte by byte.
+
+    A file may be back in its earlier place, if the process that moved it was killed before it
+    could make that last: the next start moves it again.
+    """
 
     def __init__(self, lives: Lives) -> None:
         """Remember what must last, just before the power is lost."""
         self._lives = lives
-        self._files: dict[str, bytes] = {}
+        self._files: dict[tuple[int, str], bytes | None] = {}
         if isinstance(lives.process, Datanode):
             for block_id, stamp in lives.process.settled_replicas():
-                directory = f"{VOLUME}/{block_directory(Place.FINALIZED, block_id)}"
                 for name in (data_name(block_id), checksums_name(block_id, stamp)):
-                    path = f"{directory}/{name}"
-                    self._files[path] = bytes(lives.machine.storage.file(path).data)
+                    self._files[block_id, name] = self._find(Place.FINALIZED, block_id, name)
 
     def check(self) -> None:
         """Compare, before the datanode starts again."""
-        for path, data in self._files.items():
-            try:
-                there = bytes(self._lives.machine.storage.file(path).data)
-            except FileNotFoundError:
-                there = b""
-            if there != data:
-                raise CheckFailed(f"{self._lives.machine.name} lost {path} with the power")
+        for (block_id, name), data in self._files.items():
+            places = (Place.FINALIZED, Place.BEING_WRITTEN)
+            if data not in [self._find(place, block_id, name) for place in places]:
+                raise CheckFailed(f"{self._lives.machine.name} lost {name} with the power")
+
+    def _find(self, place: Place, block_id: int, name: str) -> bytes | None:
+        path = f"{VOLUME}/{block_directory(place, block_id)}/{name}"
+        try:
+            return bytes(self._lives.machine.storage.file(path).data)
+        except FileNotFoundError:
+            return None
 
 
 def _data_files(storage: SimStorage, place: Place) -> list[tuple[int, bytes]]:

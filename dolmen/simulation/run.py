@@ -66,7 +66,7 @@ class _Run:
         self._loop = loop
         self._trace = Trace(loop.time)
         self._cluster = SimCluster(self._plan, self._trace)
-        self._workload = Workload(self._plan.seed, self._plan.clients, self._trace)
+        self._workload = Workload(self._plan, self._trace)
         running = asyncio.create_task(self._run())
         finding = asyncio.create_task(self._cluster.finding.wait())
         await asyncio.wait([running, finding], return_when=asyncio.FIRST_COMPLETED)

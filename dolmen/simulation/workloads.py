@@ -19,6 +19,7 @@ from dolmen.protocol.errors import (
     OutcomeUnknown,
     PathExists,
 )
+from dolmen.simulation.faults import Plan
 from dolmen.simulation.history import (
     DIRECTORY,
     Change,
@@ -44,7 +45,7 @@ WEIGHTS = {"write": 9, "read": 8, "delete": 2, "rename": 4, "list": 2, "replicat
 RENAME_FILE_CHANCE = 0.7
 
 REPLICATIONS = (2, 3, 3, 3, 4)
-"""Not 1: the only replica may be on a datanode that is down."""
+"""Not 1: the only replica may be on a datanode that is down. As far as there are datanodes."""
 
 SHARED = "/shared"
 SHARED_NAMES = tuple("xyz")
@@ -81,8 +82,10 @@ def draw_length(random: Random) -> int:
 class Workload:
     """Everything that all clients do, and what they know."""
 
-    def __init__(self, seed: int, clients: int, trace: Trace) -> None:
+    def __init__(self, plan: Plan, trace: Trace) -> None:
+        seed, clients = plan.seed, plan.clients
         self.versions = Versions(seed)
+        self.replications = [wanted for wanted in REPLICATIONS if wanted <= plan.datanodes]
         self.registers = {name: Register(f"{SHARED}/{name}") for name in SHARED_NAMES}
         self.owned = [OwnedDirectory(self, index, seed) for index in range(clients)]
         self.shared = [SharedDirectory(self, index, seed) for index in range(clients)]
@@ -158,7 +161,7 @@ class OwnedDirectory:
             case "list":
                 return self._list(client)
             case "replicate":
-                wanted = random.choice(REPLICATIONS)
+                wanted = random.choice(self._workload.replications)
                 path = f"{self.path}/{name}"
                 return self._done(Change(name), client.set_attributes(path, replication=wanted))
             case "delete":
@@ -186,7 +189,8 @@ class OwnedDirectory:
         version, contents = self._workload.versions.draw(draw_length(self.random))
         exclusive = self.random.random() < 0.2
         operation = Write(name, version.number, exclusive)
-        path, replication = f"{self.path}/{name}", self.random.choice(REPLICATIONS)
+        path = f"{self.path}/{name}"
+        replication = self.random.choice(self._workload.replications)
         opening = client.open_writer(path, replication=replication, exclusive=exclusive)
         writing = write_somehow(opening, contents, self.random)
         return await self._done(operation, writing)

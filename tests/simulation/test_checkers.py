@@ -38,7 +38,7 @@ class World:
     def __init__(self) -> None:
         self.trace = Trace(asyncio.get_running_loop().time)
         self.cluster = SimCluster(PLAN, self.trace)
-        self.workload = Workload(PLAN.seed, PLAN.clients, self.trace)
+        self.workload = Workload(PLAN, self.trace)
 
     async def write(self, client: Client) -> None:
         version, contents = self.workload.versions.draw(LENGTH_BYTES)
