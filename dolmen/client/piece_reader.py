@@ -120,5 +120,5 @@ def _missing(block: LocatedBlock, tried: dict[str, str]) -> BlockMissing:
     story = "; ".join(f"{address}: {reason}" for address, reason in shown)
     return BlockMissing(
         f"no replica of block {format_block_id(block.block_id)} can be read:"
-        f" {story or 'no datanode has reported one'}"
+        f" {story or 'no living datanode has one'}"
     )

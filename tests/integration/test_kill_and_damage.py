@@ -2,11 +2,13 @@
 
 import asyncio
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from dolmen.protocol.errors import SafeMode
 from namenode.core.edit_batches import BATCH_HEADER_BYTES, SEGMENT_HEADER_BYTES
 from namenode.core.stamped_file import decode_stamped, encode_stamped
 from namenode.store_directory import MAGIC, RunningMark
@@ -137,3 +139,37 @@ def test_a_namenode_refuses_a_log_with_a_byte_flipped_in_its_middle(tmp_path: Pa
         damaged.write_bytes(sound)
         cluster.namenode.start()
         asyncio.run(check(cluster))
+
+
+def test_a_namenode_put_back_from_a_backup_deletes_nothing_that_is_newer(tmp_path: Path) -> None:
+    newest, backup = tmp_path / "namenode", tmp_path / "backup"
+
+    async def write(cluster: RealCluster, path: str) -> None:
+        async with cluster.ready() as client:
+            await client.write_file(path, b"content")
+
+    async def look(cluster: RealCluster) -> None:
+        async with cluster.client() as client, cluster.client(retry_for_s=1) as impatient:
+            await cluster.until(client, lambda now: now.live_datanodes == 1)
+            assert await client.read_file("/old") == b"content"
+            with pytest.raises(SafeMode, match="rolled back"):
+                await impatient.delete("/old")
+            assert (await client.report()).safe_mode
+        assert len(cluster.all_files_on_disk()) == 2
+
+    with RealCluster(tmp_path, 1) as cluster:
+        asyncio.run(write(cluster, "/old"))
+        cluster.namenode.stop()
+        shutil.copytree(newest, backup)
+        cluster.namenode.start()
+        asyncio.run(write(cluster, "/new"))
+        cluster.namenode.kill()
+        newest.rename(tmp_path / "kept")
+        backup.rename(newest)
+        cluster.namenode.start()
+        asyncio.run(look(cluster))
+        cluster.namenode.kill()
+        shutil.rmtree(newest)
+        (tmp_path / "kept").rename(newest)
+        cluster.namenode.start()
+        asyncio.run(write(cluster, "/newer"))

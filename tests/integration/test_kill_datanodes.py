@@ -1,7 +1,9 @@
 """Datanodes are killed and stopped in mid-write and in mid-read; the caller sees a delay."""
 
 import asyncio
+import shutil
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ import xxhash
 
 from dolmen.client import Client
 from dolmen.client.writer import Writer
-from dolmen.protocol.client_messages import FileInfo
+from dolmen.protocol.client_messages import ClusterReport, FileInfo
 from dolmen.protocol.errors import BlockMissing, TooFewDatanodes
 from tests.integration.real_cluster import RealCluster, Server, content, pieces
 
@@ -147,7 +149,7 @@ def test_a_write_that_loses_all_datanodes_ends_with_a_clear_error_in_time(tmp_pa
             async with asyncio.timeout(12):  # a few of the writer's steps, each with its 3 s
                 with pytest.raises(TooFewDatanodes, match="live"):
                     await finish(writer)
-                with pytest.raises(BlockMissing, match="no replica of block"):
+                with pytest.raises(BlockMissing, match="no living datanode has one"):
                     await impatient.read_file("/there")
         cluster.start()
         await cluster.until_healed(client)
@@ -198,3 +200,25 @@ def test_a_writer_leaves_a_silent_datanode(tmp_path: Path, which: int) -> None:
         assert await client.read_file("/x") == DATA
 
     on_cluster(tmp_path, test)
+
+
+def has_dead(count: int, report: ClusterReport) -> bool:
+    return report.dead_datanodes == count
+
+
+def test_a_datanode_whose_disk_was_wiped_is_a_new_one_and_everything_is_repaired(
+    tmp_path: Path,
+) -> None:
+    async def test(cluster: RealCluster, client: Client) -> None:
+        await client.write_file("/x", DATA)
+        for index in (0, 1):
+            cluster.datanodes[index].kill()
+            shutil.rmtree(cluster.root / f"datanode-{index}")
+            cluster.namenode.kill()  # which then waits for one that never comes back
+            cluster.start()
+            await cluster.until(client, partial(has_dead, index + 1))
+            await cluster.until_healed(client)
+        assert await client.read_file("/x") == DATA
+        await cluster.until_disks_hold(3 * 6)
+
+    on_cluster(tmp_path, test, 3)

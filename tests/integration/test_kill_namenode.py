@@ -1,6 +1,8 @@
 """A namenode is killed again and again under writers: they see a pause, and nothing else."""
 
 import asyncio
+import contextlib
+import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -146,3 +148,29 @@ def test_what_was_under_way_when_a_namenode_died_is_wholly_done_or_not_at_all(
 
     with RealCluster(tmp_path, lease_soft_limit="1s", lease_hard_limit="2s") as cluster:
         asyncio.run(run(cluster))
+
+
+def test_commands_see_a_pause_too(tmp_path: Path) -> None:
+    source, back = tmp_path / "source", tmp_path / "back"
+    (source / "deep").mkdir(parents=True)
+    files = {source / "deep" / str(number): bytes_of(number) for number in range(40)}
+    for path, data in files.items():
+        path.write_bytes(data)
+
+    async def registered(cluster: RealCluster) -> None:
+        async with cluster.ready():
+            pass
+
+    with RealCluster(tmp_path / "cluster") as cluster:
+        asyncio.run(registered(cluster))
+        for words in (("put", "-r", source, "/"), ("get", "-r", "/source", back)):
+            with cluster.shell.start(*words) as command:
+                for _ in range(2):
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        command.wait(0.7)
+                    cluster.namenode.kill()
+                    cluster.namenode.start()
+                _, said = command.communicate()
+                assert command.returncode == 0, said.decode()
+    for path, data in files.items():
+        assert (back / path.relative_to(source)).read_bytes() == data
