@@ -123,8 +123,19 @@ class BlockWriter:
         finally:
             self._acknowledged.set()
 
+    async def finalize_again(self) -> None:
+        """Make sure of a finished block: who finalized it may have died before it said so.
+
+        It is rebuilt if too few have it still; finalizing a finalized replica changes nothing.
+        """
+        await self._bring_to_end()
+
     async def _write(self) -> None:
         self._pipeline = await self._allocate()
+        await self._bring_to_end()
+
+    async def _bring_to_end(self) -> None:
+        assert self._pipeline is not None
         patience = _Patience(self._links)
         while True:
             await self._send_round()

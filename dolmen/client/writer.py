@@ -12,6 +12,7 @@ import weakref
 from types import TracebackType
 
 from dolmen.client.block_writer import BlockWriter, WrittenFile
+from dolmen.client.core.retry_schedule import pauses
 from dolmen.client.core.write_plan import WritePlan
 from dolmen.client.leases import Lease, LeaseKeeper
 from dolmen.client.links import Links
@@ -25,7 +26,12 @@ from dolmen.protocol.client_messages import (
     FileInfo,
     PublishFile,
 )
-from dolmen.protocol.errors import DolmenError, InvalidRequest, OutcomeUnknown
+from dolmen.protocol.errors import (
+    DolmenError,
+    InvalidRequest,
+    OutcomeUnknown,
+    TooFewDatanodes,
+)
 
 ABANDON_PATIENCE_S = 2.0
 """An abandoned file is dropped when its lease ends in any case: nobody waits long to say so."""
@@ -59,6 +65,8 @@ class Writer:
         self._filling: SegmentBuffer | None = None
         self._block: BlockWriter | None = None
         self._unfinished: list[BlockWriter] = []
+        self._last: list[BlockWriter] = []
+        """The last two blocks: those before were complete when the next but one was allocated."""
         self._lease: Lease = links.leases.keep(created.inode_id)
         self._collected = weakref.finalize(
             self,
@@ -184,6 +192,7 @@ class Writer:
             self._unfinished[:] = [block for block in self._unfinished if not block.is_finished]
             self._block = BlockWriter(self._links, self._file, index, self._block, self._window)
             self._unfinished.append(self._block)
+            self._last = [*self._last[-1:], self._block]
         self._block.put(data, chunk_checksums(data))
         if self._plan.ends_block(self.length_bytes):
             self._block.end()
@@ -206,15 +215,34 @@ class Writer:
             await asyncio.wait([block.task for block in self._unfinished])
             self._window.check()
         self._lease.check(self.path)
-        request = PublishFile(
-            self._file.inode_id,
-            self.path,
-            None if self._block is None else self._block.committed(),
-            self._hasher.digest(),
-            self._exclusive,
-            modified_ms,
-        )
-        return await self._links.namenode.call(request, FileInfo)
+        return await self._publish_when_complete(modified_ms)
+
+    async def _publish_when_complete(self, modified_ms: int) -> FileInfo:
+        """Ask the namenode, which waits until it has heard of enough replicas of each block.
+
+        A datanode that dies between finalizing and telling it will not be heard of: then the last
+        blocks are finalized again, elsewhere if need be.
+        """
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + self._links.namenode.retry_for_s
+        for pause_s in pauses(self._links.machine.random):
+            request = PublishFile(
+                self._file.inode_id,
+                self.path,
+                None if self._block is None else self._block.committed(),
+                self._hasher.digest(),
+                self._exclusive,
+                modified_ms,
+            )
+            try:
+                return await self._links.namenode.call(request, FileInfo, final=(TooFewDatanodes,))
+            except TooFewDatanodes:
+                if loop.time() + pause_s >= until_s:
+                    raise
+            await asyncio.sleep(pause_s)
+            for block in self._last:
+                await block.finalize_again()
+        raise AssertionError("pauses never end")
 
     async def _drop(self) -> None:
         """Stop everything, and tell the namenode if it listens."""

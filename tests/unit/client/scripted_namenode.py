@@ -270,6 +270,7 @@ class ScriptedNamenode:
             length += block.committed.length_bytes
             good = self.world.good_replicas(block)
             if len(good) < 2:
+                file.blocks[-1].committed = None  # waiting in vain commits nothing
                 raise TooFewDatanodes(f"block {block.block_id} has {len(good)} replicas")
         file.info = messages.FileInfo(
             request.path,

@@ -13,6 +13,7 @@ from dolmen.protocol import block_messages as blocks
 from dolmen.protocol.checksums import CHUNK_BYTES
 from dolmen.protocol.client_messages import (
     AllocateBlock,
+    PublishFile,
     RebuildPipeline,
 )
 from dolmen.protocol.errors import (
@@ -200,6 +201,30 @@ def test_a_failed_datanode_is_avoided_for_the_next_blocks() -> None:
         fail_once(world.datanodes["d1"], blocks.WriteSegment, 2, refuse)
         await client.write_file("/a", DATA)
         assert all("d1" in call.excluded for call in world.namenode.heard_of(AllocateBlock)[1:])
+
+    on_world(test)
+
+
+@pytest.mark.parametrize("length", [100, CHUNK_BYTES, BLOCK_BYTES, BLOCK_BYTES + 70_000])
+def test_a_datanode_that_dies_between_finalizing_and_publishing_is_replaced(length: int) -> None:
+    async def test(world: World, client: Client) -> None:
+        for name in ("d2", "d3"):
+            world.datanodes[name].kill()
+        writer = await client.open_writer("/a")
+        await writer.write(DATA[:length])
+
+        async def exchange_datanodes(request: Any) -> None:
+            if isinstance(request, PublishFile):
+                world.namenode.fault = no_fault
+                world.datanodes["d0"].kill()
+                for name in ("d2", "d3"):
+                    await world.datanodes[name].start()
+
+        world.namenode.fault = exchange_datanodes
+        info = await writer.close()
+        assert world.content("/a") == DATA[:length]
+        for block in world.namenode.files[info.inode_id].blocks:
+            assert len(world.good_replicas(block)) >= 2
 
     on_world(test)
 
