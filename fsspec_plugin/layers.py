@@ -52,6 +52,8 @@ class CompressedFile(io.BufferedIOBase):
         return self._codec.readline(-1 if size is None else size)  # type: ignore[no-any-return]
 
     def write(self, data: Any, /) -> int:
+        if self.closed:
+            raise ValueError("I/O operation on closed file")
         return self._codec.write(data)  # type: ignore[no-any-return]
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
@@ -79,14 +81,17 @@ class CompressedFile(io.BufferedIOBase):
         try:
             self._codec.close()
         except BaseException:
-            self._below.discard()
+            self.discard()
             raise
         self._below.close()
 
     def discard(self) -> None:
-        """Publish nothing."""
+        """Publish nothing; the compressor, when it is collected, writes its end all the same."""
         self.closed = True
-        self._below.discard()
+        if isinstance(self._below, DolmenWriteFile):
+            self._below.discard_with_layers()
+        else:
+            self._below.discard()
 
     def __exit__(
         self,

@@ -118,6 +118,9 @@ class DolmenWriteFile(io.BufferedIOBase):
         """Publish the file, or leave that to the transaction; idempotent, also after an error."""
         if self.closed:
             return
+        if self._collected:
+            self.closed = True
+            return
         if raised_in_with_body():
             self.discard()
             return
@@ -150,6 +153,11 @@ class DolmenWriteFile(io.BufferedIOBase):
         self.closed = True
         self._abandon()
 
+    def discard_with_layers(self) -> None:
+        """Publish nothing; a layer above that does not know may empty itself into us."""
+        self._collected = True
+        self.discard()
+
     def _abandon(self) -> None:
         if self._pid != os.getpid():
             self._drop(self)
@@ -171,16 +179,17 @@ class DolmenWriteFile(io.BufferedIOBase):
             self.discard()
 
     def _dealloc_warn(self, source: object) -> None:
-        """Called by a text layer that is garbage, before it flushes and closes us."""
+        """Called by a text layer that is garbage, before it flushes and closes us: we let it."""
         self._drop(source)
 
     def __del__(self) -> None:
         if not self.closed:
+            self.closed = True
             self._drop(self)
 
     def _drop(self, source: object) -> None:
         """Publish nothing, and wait for nothing."""
-        self.closed = self._collected = True
+        self._collected = True
         writer, self._writer = self._writer, None
         if writer is not None and self._pid != os.getpid():
             keep_for_ever(writer)
