@@ -16,7 +16,6 @@ from dolmen.protocol.errors import (
     DirectoryNotEmpty,
     DolmenError,
     NoSuchPath,
-    OutcomeUnknown,
     PathExists,
 )
 from dolmen.simulation.faults import Plan
@@ -210,7 +209,7 @@ class OwnedDirectory:
         except (NoSuchPath, PathExists, DirectoryNotEmpty) as error:
             self.history.refused(operation, error)
             return f"{operation} refused"
-        except (OutcomeUnknown, asyncio.CancelledError):
+        except BaseException:  # its process is dying, or this is a finding
             self.history.left_open(operation)
             raise
         self.history.succeeded(operation)
@@ -257,13 +256,7 @@ class SharedDirectory:
         length_bytes = max(16, draw_length(self.random))  # two versions must not be alike
         version, contents = self._workload.versions.draw(length_bytes)
         register.began(version.number, _now_s())
-        try:
-            await write_somehow(client.open_writer(register.path), contents, self.random)
-        except OutcomeUnknown:
-            raise
-        except DolmenError:
-            register.failed(version.number)
-            raise
+        await write_somehow(client.open_writer(register.path), contents, self.random)
         register.succeeded(version.number, _now_s())
         return f"{version.number}, {length_bytes} bytes"
 
