@@ -26,6 +26,7 @@ PAYLOAD_LIMIT_BYTES = 512 * 1024
 """A batch must fit into one znode, half of what ZooKeeper takes."""
 
 _SEGMENT_MAGIC = b"DOLMEDIT"
+_SEGMENT_START = struct.Struct(">8sI")
 _SEGMENT = struct.Struct(">8sI32sQQ16s")
 _BATCH_MAGIC = 0xD01E0EB1
 _BATCH = struct.Struct(">IIQQII16s")
@@ -148,15 +149,23 @@ def encode_segment_header(cluster_id: str, position: Position, epoch: int) -> by
 
 def decode_segment_header(data: bytes) -> tuple[str, Position]:
     """Return (cluster id, position before the segment). DataDamaged, UnsupportedVersion."""
+    _refuse_newer_segment(data)
     header = data[: _SEGMENT.size]
     if data[_SEGMENT.size : SEGMENT_HEADER_BYTES] != xxhash.xxh3_128_digest(header):
         raise DataDamaged("the head of this segment of the edit log is damaged")
-    magic, version, cluster_id, first_txid, epoch, digest = _SEGMENT.unpack(header)
+    magic, _, cluster_id, first_txid, epoch, digest = _SEGMENT.unpack(header)
     if magic != _SEGMENT_MAGIC:
         raise DataDamaged("this is no segment of an edit log")
-    if version > FORMAT:
-        raise UnsupportedVersion(_newer("segment of the edit log", version))
     return cluster_id.decode(), Position(first_txid - 1, digest, epoch)
+
+
+def _refuse_newer_segment(data: bytes) -> None:
+    """Before its digest is asked for: a newer head may be longer and carry another one."""
+    if len(data) < _SEGMENT_START.size:
+        return
+    magic, version = _SEGMENT_START.unpack_from(data)
+    if magic == _SEGMENT_MAGIC and version > FORMAT:
+        raise UnsupportedVersion(_newer("segment of the edit log", version))
 
 
 def walk_segment(data: bytes, position: Position) -> Iterator[tuple[int, Batch]]:
