@@ -51,9 +51,10 @@ def to_os_error(error: DolmenError, asked: object = None) -> OSError:
     """Return `error` as an OSError about the path `asked` for, in the form of the question."""
     kind, number = TABLE.get(type(error), (OSError, type(error).errno))
     path = error.path
+    message = error.message.removeprefix(f"{path}: ")  # OSError shows the path itself
     if isinstance(asked, str) and asked.endswith(path or ""):
         path = asked
-    return kind(number, error.message, path)
+    return kind(number, message, path)
 
 
 @contextmanager

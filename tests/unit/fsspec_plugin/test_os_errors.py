@@ -60,6 +60,11 @@ def test_every_error_becomes_an_oserror_with_message_and_path(
     assert to_os_error(kind("what happened", "/other"), "/d/x").filename == "/other"
 
 
+def test_the_path_is_named_once() -> None:
+    told = str(to_os_error(errors.PathExists("/d/x: exists", "/d/x"), "h:9870/d/x"))
+    assert told == f"[Errno {errno.EEXIST}] exists: 'h:9870/d/x'"
+
+
 def test_the_table_names_each_class_once_and_none_that_is_not_there() -> None:
     assert set(TABLE) <= set(errors.KINDS.values())
 
