@@ -19,6 +19,7 @@ from types import TracebackType
 from dolmen.cli.free_ports import free_ports
 from dolmen.client import Client, ClientOptions
 from dolmen.protocol.client_messages import ClusterReport
+from dolmen.protocol.errors import NamenodeUnreachable
 from dolmen.runtime.real_machine import real_machine
 from tests.integration.command_line import Shell
 
@@ -200,7 +201,11 @@ class RealCluster:
         last: list[ClusterReport] = []
 
         async def look() -> bool:
-            last[:] = [await client.report()]
+            try:
+                last[:] = [await client.report()]
+            except NamenodeUnreachable:  # on a busy machine it needs a while to load
+                assert self.namenode.runs, self.namenode.story()
+                return False
             return holds(last[0])
 
         await eventually(look, lambda: f"the last report is {last}", within_s)
