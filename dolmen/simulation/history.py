@@ -233,6 +233,10 @@ class Register:
         """It was answered: done."""
         self._writes[version].ended_s = now_s
 
+    def gave_up(self, version: int) -> None:
+        """It was answered: not done."""
+        del self._writes[version]
+
     def check_read(self, version: int | None, started_s: float) -> None:
         """Raise if a read that began at `started_s` must not bring this version (None: no file)."""
         before = [write for write in self._writes.values() if write.ended_s < started_s]

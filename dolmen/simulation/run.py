@@ -109,6 +109,8 @@ class _Run:
     async def _suffer(self, fault: Fault) -> None:
         lives = self._cluster.lives[fault.process]
         if lives.is_running:
+            if fault.kind is FaultKind.POWER_LOSS:
+                self._workload.power_losses.append((self._loop.time(), fault.process))
             lasting = Lasting(lives)
             await lives.kill(power_loss=fault.kind is FaultKind.POWER_LOSS)
             lasting.check()

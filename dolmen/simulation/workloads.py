@@ -13,10 +13,12 @@ from dolmen.client.client import Client
 from dolmen.client.reader import Reader
 from dolmen.client.writer import Writer
 from dolmen.protocol.errors import (
+    BlockMissing,
     DirectoryNotEmpty,
     DolmenError,
     NoSuchPath,
     PathExists,
+    TooFewDatanodes,
 )
 from dolmen.simulation.faults import Plan
 from dolmen.simulation.history import (
@@ -69,6 +71,11 @@ SLOW_STEP_BYTES = 50_000
 SLOW_PAUSE_S = 1.0
 """A slow writer of a large file takes longer than most processes live between two deaths."""
 
+GIVEN_UP = (BlockMissing, TooFewDatanodes)
+"""How a write ends whose acknowledged bytes are nowhere any more: nothing was published."""
+
+SHORTEST_PIPELINE = 2
+
 PAUSE_S = 2.5
 """Between two operations of a task, on average."""
 
@@ -91,6 +98,8 @@ class Workload:
         self.over = asyncio.Event()
         """Set when no further operation is to begin."""
         self.operations = 0
+        self.power_losses: list[tuple[float, str]] = []
+        """When each machine lost its power."""
         self._trace = trace
 
     async def run(self, index: int, client: Client) -> None:
@@ -112,6 +121,12 @@ class Workload:
             self.operations += 1
             self._trace.record(name, result)
             await asyncio.sleep(task.random.expovariate(1 / PAUSE_S))
+
+    def may_give_up(self, started_s: float) -> bool:
+        """Return whether a write since then may have lost what no disk had synced: more machines
+        lost power than a pipeline in trouble has members."""
+        hosts = {name for when_s, name in self.power_losses if when_s >= started_s}
+        return len(hosts) >= SHORTEST_PIPELINE
 
     async def read(self, client: Client, path: str, random: Random | None = None) -> int | None:
         """Read a file, with chance in ranges; return the version, None if there is no file."""
@@ -204,14 +219,17 @@ class OwnedDirectory:
 
     async def _done(self, operation: Operation, doing: Awaitable[object]) -> str:
         """Do it, and note what is known of it in the end."""
+        started_s = _now_s()
         try:
             await doing
         except (NoSuchPath, PathExists, DirectoryNotEmpty) as error:
             self.history.refused(operation, error)
             return f"{operation} refused"
-        except BaseException:  # its process is dying, or this is a finding
+        except BaseException as error:
+            if isinstance(error, GIVEN_UP) and self._workload.may_give_up(started_s):
+                return f"{operation} given up: {type(error).__name__}"
             self.history.left_open(operation)
-            raise
+            raise  # its process is dying, or this is a finding
         self.history.succeeded(operation)
         return f"{operation}"
 
@@ -255,8 +273,15 @@ class SharedDirectory:
     async def _write(self, client: Client, register: Register) -> str:
         length_bytes = max(16, draw_length(self.random))  # two versions must not be alike
         version, contents = self._workload.versions.draw(length_bytes)
-        register.began(version.number, _now_s())
-        await write_somehow(client.open_writer(register.path), contents, self.random)
+        started_s = _now_s()
+        register.began(version.number, started_s)
+        try:
+            await write_somehow(client.open_writer(register.path), contents, self.random)
+        except GIVEN_UP as error:
+            if not self._workload.may_give_up(started_s):
+                raise
+            register.gave_up(version.number)
+            return f"{version.number} given up: {type(error).__name__}"
         register.succeeded(version.number, _now_s())
         return f"{version.number}, {length_bytes} bytes"
 

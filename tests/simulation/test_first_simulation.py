@@ -14,8 +14,8 @@ from dolmen.simulation.run import SimulationFailed, replay_options, simulate
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_a_cluster_survives_the_deaths_of_its_processes(seed: int) -> None:
-    result = simulate(make_plan(seed, seconds=400))
-    assert result.operations > 300
+    result = simulate(make_plan(seed, seconds=300))
+    assert result.operations > 200
     assert result.blocks > 0
 
 
