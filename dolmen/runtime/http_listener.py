@@ -171,7 +171,7 @@ class HttpListener:
         self._tasks: set[asyncio.Task[None]] = set()
         self._controls: dict[object, tuple[asyncio.Task[None], asyncio.Event]] = {}
         self._connections = 0
-        self._aborted = False
+        self._ended = False
 
     async def start(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -180,6 +180,7 @@ class HttpListener:
     async def close(self) -> None:
         if self._accepting is None:
             return
+        self._ended = True
         self._accepting.close()
         self._accepting = None
         self._http.pre_shutdown()
@@ -191,7 +192,7 @@ class HttpListener:
         await self._http.shutdown(CLOSE_S)
 
     def abort(self) -> None:
-        self._aborted = True
+        self._ended = True
         if self._accepting is not None:
             self._accepting.close()
             self._accepting = None
@@ -202,9 +203,9 @@ class HttpListener:
                 reset(handler.transport)
 
     def connection_made(self, transport: asyncio.Transport) -> None:
-        """Reset what was accepted while the listener was aborted, or is too much."""
+        """Reset what was accepted while the listener ended, or is too much."""
         self._connections += 1
-        if self._aborted or self._connections > CONNECTIONS_LIMIT:
+        if self._ended or self._connections > CONNECTIONS_LIMIT:
             reset(transport)
 
     def connection_lost(self, handler: RequestHandler) -> None:
