@@ -101,6 +101,11 @@ def test_an_exception_that_is_being_handled_does_not_keep_a_file_back(
     assert fs.read_text("/report") == "what went wrong"
 
 
+def forget(held: list[Any]) -> None:
+    held.clear()
+    gc.collect()  # some compressors refer to themselves
+
+
 def test_a_file_that_nobody_closed_is_dropped(fs: DolmenFileSystem) -> None:
     fs.open("/kept", "wb").close()
     ways: list[dict[str, Any]] = [{"mode": "wb"}, {"mode": "w"}]
@@ -110,8 +115,7 @@ def test_a_file_that_nobody_closed_is_dropped(fs: DolmenFileSystem) -> None:
         held = [file]
         del file
         with pytest.warns(ResourceWarning, match="/f was never closed"):
-            held.clear()
-            gc.collect()  # some compressors refer to themselves
+            forget(held)
     assert fs.find("/") == ["/kept"]
 
 
