@@ -111,6 +111,7 @@ class Lives:
         self._make = make
         self._cluster = cluster
         self._life: asyncio.Task[None] | None = None
+        self._started: asyncio.Future[None]
         self._killed = False
         self._stopping = False
 
@@ -124,7 +125,7 @@ class Lives:
         assert self._life is None, f"{self.machine.name} runs already"
         self._record("starts")
         process = self.process = self._make(self.machine.begin_life())
-        started = asyncio.get_running_loop().create_future()
+        started = self._started = asyncio.get_running_loop().create_future()
         self._killed = self._stopping = False
         life = self._life = asyncio.create_task(_live(process, started))
         life.add_done_callback(self._ended)
@@ -141,8 +142,9 @@ class Lives:
         self.machine.end_life()
         if power_loss:
             self.machine.lose_power()
-        life.cancel()
-        await asyncio.wait([life])
+        if not self._started.done():
+            life.cancel()
+        await asyncio.wait([life])  # what it was doing is over before its next life
 
     async def stop(self) -> None:
         """End the process cleanly."""
