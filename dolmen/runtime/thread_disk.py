@@ -15,6 +15,7 @@ import errno
 import fcntl
 import os
 import shutil
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -43,6 +44,7 @@ class ThreadDisk:
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="disk")
+        self._files: weakref.WeakSet[ThreadFile] = weakref.WeakSet()
 
     async def open(self, path: str, *, create: bool = False, writable: bool = True) -> "ThreadFile":
         flags = os.O_CLOEXEC | (os.O_RDWR if writable else os.O_RDONLY)
@@ -50,10 +52,12 @@ class ThreadDisk:
             flags |= os.O_CREAT
         descriptor = self.submit(lambda: os.open(path, flags, 0o644))
         try:
-            return ThreadFile(await asyncio.shield(descriptor), self)
+            file = ThreadFile(await asyncio.shield(descriptor), self)
         except asyncio.CancelledError:
             descriptor.add_done_callback(_close_unwanted)
             raise
+        self._files.add(file)
+        return file
 
     async def read_file(self, path: str) -> bytes:
         return await self.run(lambda: _read_file(path))
@@ -92,7 +96,10 @@ class ThreadDisk:
         return FileLock(path)
 
     def close(self) -> None:
+        """Also close the files that a killed owner left open: nothing uses them any more."""
         self._threads.shutdown(wait=True)
+        for file in list(self._files):
+            file.let_go()
 
     async def run(self, work: Callable[[], T]) -> T:
         """Run `work` on a thread of this disk. Cancelling the caller does not stop it."""
@@ -141,6 +148,13 @@ class ThreadFile:
             descriptor, self._descriptor = self._descriptor, -1
             await self._disk.run(lambda: os.close(descriptor))
 
+    def let_go(self) -> None:
+        """Close the descriptor at once: no operation is under way."""
+        self._closing = True
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
     def _read_in_place(self, offset: int, buffer: memoryview) -> int:
         """Read what the page cache holds, as one run from the start; 0 if it must wait."""
         try:
@@ -161,9 +175,8 @@ class ThreadFile:
     def _finish(self, running: "asyncio.Future[T]") -> None:
         """The last operation of a file that was closed meanwhile closes its descriptor."""
         self._users -= 1
-        if self._closing and self._users == 0 and self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        if self._closing and self._users == 0:
+            self.let_go()
 
     def _check_open(self) -> None:
         if self._closing:

@@ -72,6 +72,20 @@ def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
     assert open_descriptors() == before
 
 
+def test_a_disk_that_is_closed_closes_the_files_that_nobody_did(tmp_path: Path) -> None:
+    async def use() -> None:
+        disk = ThreadDisk()
+        file = await disk.open(str(tmp_path / "a"), create=True)
+        await file.write_at(0, b"data")
+        disk.close()
+        with pytest.raises(OSError, match="closed"):
+            await file.size()
+
+    before = open_descriptors()
+    asyncio.run(use())
+    assert open_descriptors() == before
+
+
 def test_a_file_out_of_the_page_cache_is_read_all_the_same(tmp_path: Path) -> None:
     data = os.urandom(INLINE_READ_BYTES)
     path = tmp_path / "a"
