@@ -130,15 +130,8 @@ def show(cluster: Cluster) -> None:
     check_mean("pandas, CSV", expected, pandas_mean(cluster, "flights.csv"))
     check_mean("pandas, Parquet", expected, pandas_mean(cluster, "flights.parquet"))
 
-    step("The store notices, and heals itself")
-    wait_for(
-        "under-replicated blocks, or copies of them already",
-        cluster,
-        lambda report: report["under_replicated_blocks"] > 0 or replicas(report) > before,
-    )
-    wait_for("full replication again", cluster, lambda report: is_whole(report))
+    watch_it_heal(cluster, before)
     check_bytes(cluster, files)
-    check("missing blocks", 0, cluster.report()["missing_blocks"])
 
     step("The datanode comes back with its replicas, and the excess is trimmed")
     cluster.run("dolmen", "up", "--dir", str(cluster.directory))
@@ -233,6 +226,18 @@ def kill_a_datanode(cluster: Cluster) -> int:
     )
     os.kill(processes[victim]["pid"], signal.SIGKILL)
     return victim
+
+
+def watch_it_heal(cluster: Cluster, before: int) -> None:
+    """Wait until every block has its replicas again; `before` is how many there were at first."""
+    step("The store notices, and heals itself")
+    wait_for(
+        "under-replicated blocks, or copies of them already",
+        cluster,
+        lambda report: report["under_replicated_blocks"] > 0 or replicas(report) > before,
+    )
+    wait_for("full replication again", cluster, lambda report: is_whole(report))
+    check("missing blocks", 0, cluster.report()["missing_blocks"])
 
 
 def is_whole(report: dict[str, Any]) -> bool:
