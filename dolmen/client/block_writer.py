@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from dolmen.client.block_finalize import finalize_replicas
 from dolmen.client.core.held_segments import HeldSegments, Segment
 from dolmen.client.core.pipelines import Pipeline
-from dolmen.client.core.retry_schedule import pauses
 from dolmen.client.links import Links
 from dolmen.client.pipeline_rebuild import PipelineRebuild, allocate_avoiding
 from dolmen.client.segment_window import SegmentWindow
@@ -136,7 +135,7 @@ class BlockWriter:
 
     async def _bring_to_end(self) -> None:
         assert self._pipeline is not None
-        patience = _Patience(self._links)
+        breaks = _Breaks(self._links)
         while True:
             await self._send_round()
             if not self._broken:
@@ -144,7 +143,7 @@ class BlockWriter:
                 await self._finalize()
             if not self._broken:
                 return
-            await patience.after_break(self._held.prefix_bytes, self._story)
+            await breaks.after_break(self._held.prefix_bytes, self._story)
             self._held.start_again()
             self._pipeline = await self._rebuild(self._pipeline)
 
@@ -259,26 +258,23 @@ class BlockWriter:
         )
 
 
-class _Patience:
+class _Breaks:
     """How long a block may break again and again without progress."""
 
     def __init__(self, links: Links) -> None:
         self._links = links
         self._prefix_bytes = -1
-        self._until_s = 0.0
-        self._pauses = pauses(links.machine.random)
+        self._patience = links.patience()
 
     async def after_break(self, prefix_bytes: int, story: Callable[[], str]) -> None:
         """Return when the pipeline may be rebuilt; TooFewDatanodes if there is no sense in it."""
-        now_s = asyncio.get_running_loop().time()
         if prefix_bytes > self._prefix_bytes:
             self._prefix_bytes = prefix_bytes
-            self._until_s = now_s + self._links.namenode.retry_for_s
-            self._pauses = pauses(self._links.machine.random)
+            self._patience = self._links.patience()
             return
-        if now_s >= self._until_s:
+        if not self._patience.left_s:
             raise TooFewDatanodes(story())
-        await asyncio.sleep(next(self._pauses))
+        await self._patience.pause()
 
 
 def _hear(task: asyncio.Task[None]) -> None:

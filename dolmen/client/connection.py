@@ -16,8 +16,8 @@ from random import Random
 from typing import TypeVar
 
 from dolmen import __version__
-from dolmen.client.core.retry_schedule import pauses
 from dolmen.client.options import ClientOptions
+from dolmen.client.patience import Patience
 from dolmen.protocol.client_messages import (
     AllocateBlock,
     ClientReply,
@@ -263,20 +263,20 @@ class _Attempts:
 
     async def until_done(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Return what an attempt returns; raise what the last one means."""
-        loop = asyncio.get_running_loop()
-        start_s = loop.time()
+        patience = Patience(self._connection.random, self._retry_for_s)
         if not self._connection.was_reached:
-            self._connection.expect_first_contact(start_s + FIRST_CONTACT_S)
-        for pause_s in pauses(self._connection.random):
+            by_s = asyncio.get_running_loop().time() + FIRST_CONTACT_S
+            self._connection.expect_first_contact(by_s)
+        while True:
             try:
                 return await attempt()
             except (TryAgain, PeerLost) as error:
                 if isinstance(error, self.final):
                     raise
-                if loop.time() + pause_s >= start_s + self._patience_s():
+                patience.for_s = self._patience_s()
+                if not patience.left_s:
                     raise self._conclude(error) from error
-            await asyncio.sleep(pause_s)
-        raise AssertionError("pauses never end")
+            await patience.pause()
 
     def _patience_s(self) -> float:
         if self._connection.was_reached:

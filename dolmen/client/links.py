@@ -7,6 +7,7 @@ from dolmen.client.connection import NamenodeConnection
 from dolmen.client.hints import Hints
 from dolmen.client.leases import LeaseKeeper
 from dolmen.client.options import ClientOptions
+from dolmen.client.patience import Patience
 from dolmen.runtime.machine import Machine
 
 
@@ -22,3 +23,7 @@ class Links:
     hints: Hints
     host: str
     """The label of the host we are on."""
+
+    def patience(self) -> Patience:
+        """How long, from now on, what may pass is borne: `retry_for`."""
+        return Patience(self.machine.random, self.namenode.retry_for_s)

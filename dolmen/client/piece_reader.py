@@ -10,7 +10,6 @@ import asyncio
 from dolmen.client.checksum_lists import ChecksumLists
 from dolmen.client.core.read_plan import Piece, checksums_of, runs, widen
 from dolmen.client.core.replica_ranking import rank_replicas
-from dolmen.client.core.retry_schedule import pauses
 from dolmen.client.file_blocks import BlockPlace, FileBlocks
 from dolmen.client.links import Links
 from dolmen.protocol.block_messages import RangesFollow, ReadRanges
@@ -39,18 +38,16 @@ class PieceReader:
 
     async def read(self, place: BlockPlace, piece: Piece, buffer: memoryview) -> None:
         """Fill `buffer` with the piece, verified; BlockMissing after `retry_for`."""
-        loop = asyncio.get_running_loop()
-        until_s = loop.time() + self._links.namenode.retry_for_s
+        patience = self._links.patience()
         tried: dict[str, str] = {}
-        for pause_s in pauses(self._links.machine.random):
+        while True:
             async with self._links.datanodes.streams:
                 if await self._read_from_any(place, piece, buffer, tried):
                     return
-            if loop.time() + pause_s >= until_s:
+            if not patience.left_s:
                 raise _missing(place.located, tried)
-            await asyncio.sleep(pause_s)
+            await patience.pause()
             place = await self._blocks.locate(place.index, place)
-        raise AssertionError("pauses never end")
 
     async def _read_from_any(
         self, place: BlockPlace, piece: Piece, buffer: memoryview, tried: dict[str, str]

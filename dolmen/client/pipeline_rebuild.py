@@ -15,7 +15,6 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from dolmen.client.core.pipelines import Pipeline
-from dolmen.client.core.retry_schedule import pauses
 from dolmen.client.links import Links
 from dolmen.protocol.block_messages import CopyReplica, ReplicaRestamped, RestampReplica
 from dolmen.protocol.client_messages import (
@@ -72,11 +71,10 @@ class PipelineRebuild:
 
     async def run(self, old: Pipeline, failed: Iterable[str]) -> Pipeline:
         """Return the new pipeline; BlockMissing if the prefix is nowhere any more."""
-        loop = asyncio.get_running_loop()
-        until_s = loop.time() + self._links.namenode.retry_for_s
+        patience = self._links.patience()
         self._stamps = {member: [old.stamp] for member in old.members}
         lost = set(failed)
-        for pause_s in pauses(self._links.machine.random):
+        while True:
             refusal = None
             if not old.survivors(lost):
                 lost.clear()
@@ -91,10 +89,9 @@ class PipelineRebuild:
                     await self._make_it_the_blocks(new)
                     return Pipeline.of(new)
                 lost.update(self._failed)
-            if loop.time() + pause_s >= until_s:
+            if not patience.left_s:
                 raise refusal or self._missing(old)
-            await asyncio.sleep(pause_s)
-        raise AssertionError("pauses never end")
+            await patience.pause()
 
     async def _issue(self, old: Pipeline, survivors: tuple[str, ...]) -> AllocatedBlock:
         def request(excluded: tuple[str, ...]) -> RebuildPipeline:

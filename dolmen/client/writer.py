@@ -12,7 +12,6 @@ import weakref
 from types import TracebackType
 
 from dolmen.client.block_writer import BlockWriter, WrittenFile
-from dolmen.client.core.retry_schedule import pauses
 from dolmen.client.core.write_plan import WritePlan
 from dolmen.client.leases import Lease, LeaseKeeper
 from dolmen.client.links import Links
@@ -223,9 +222,8 @@ class Writer:
         A datanode that dies between finalizing and telling it will not be heard of: then the last
         blocks are finalized again, elsewhere if need be.
         """
-        loop = asyncio.get_running_loop()
-        until_s = loop.time() + self._links.namenode.retry_for_s
-        for pause_s in pauses(self._links.machine.random):
+        patience = self._links.patience()
+        while True:
             request = PublishFile(
                 self._file.inode_id,
                 self.path,
@@ -237,12 +235,11 @@ class Writer:
             try:
                 return await self._links.namenode.call(request, FileInfo, final=(TooFewDatanodes,))
             except TooFewDatanodes:
-                if loop.time() + pause_s >= until_s:
+                if not patience.left_s:
                     raise
-            await asyncio.sleep(pause_s)
+            await patience.pause()
             for block in self._last:
                 await block.finalize_again()
-        raise AssertionError("pauses never end")
 
     async def _drop(self) -> None:
         """Stop everything, and tell the namenode if it listens."""

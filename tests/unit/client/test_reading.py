@@ -99,11 +99,10 @@ def test_a_silent_datanode_is_left_after_its_deadline_and_avoided_afterwards() -
         for name in ("d0", "d1"):
             world.datanodes[name].fault = for_ever
         start_s = asyncio.get_running_loop().time()
-        assert await client.read_file("/a") == DATA
-        middle_s = asyncio.get_running_loop().time()
-        assert middle_s - start_s < 11  # two deadlines, however many pieces
-        assert await client.read_file("/a") == DATA
-        assert asyncio.get_running_loop().time() - middle_s < 1
+        for _ in range(10):
+            assert await client.read_file("/a") == DATA
+        waited_s = asyncio.get_running_loop().time() - start_s
+        assert waited_s < 11  # one deadline for each of the two, however many pieces and reads
 
     on_world(test)
 
