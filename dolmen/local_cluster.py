@@ -26,7 +26,8 @@ from dolmen.client import Client, ClientOptions
 from dolmen.protocol.client_messages import ClusterReport
 from dolmen.protocol.errors import TryAgain, Unreachable
 from dolmen.runtime.real_machine import real_machine
-from dolmen.runtime.settings import BY_NAME, Settings, SettingsError
+from dolmen.runtime.setting import SettingsError
+from dolmen.runtime.settings import BY_NAME, Settings
 from namenode.node import Namenode, NamenodeOptions
 
 if TYPE_CHECKING:

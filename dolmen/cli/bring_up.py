@@ -16,7 +16,7 @@ from dolmen.cli.cluster_file import Cluster, Member, is_empty, locked, read_clus
 from dolmen.cli.free_ports import free_ports, is_free
 from dolmen.cli.processes import start_process
 from dolmen.protocol.errors import StartRefused
-from dolmen.runtime.settings import load_settings
+from dolmen.runtime.settings_sources import load_settings
 
 HOST = "127.0.0.1"
 DEFAULT_DATANODES = 3

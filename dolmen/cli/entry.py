@@ -17,7 +17,7 @@ from dolmen import __version__
 from dolmen.cli.exit_codes import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, describe, exit_code_of
 from dolmen.cli.said import Said, connection_options
 from dolmen.protocol.errors import DolmenError
-from dolmen.runtime.settings import SettingsError
+from dolmen.runtime.setting import SettingsError
 
 
 class Place(NamedTuple):

@@ -13,7 +13,7 @@ from dolmen.protocol.errors import (
     TryAgain,
     Unreachable,
 )
-from dolmen.runtime.settings import SettingsError
+from dolmen.runtime.setting import SettingsError
 
 EXIT_SOME_FAILED = 1
 EXIT_USAGE = 2

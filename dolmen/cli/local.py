@@ -13,7 +13,7 @@ from dolmen.cli.cluster_file import locked, read_cluster
 from dolmen.cli.exit_codes import EXIT_NOT_FOUND, EXIT_UNREACHABLE
 from dolmen.cli.processes import stop_processes
 from dolmen.cli.said import Said, settings_options
-from dolmen.runtime.settings import named_settings
+from dolmen.runtime.settings_sources import named_settings
 
 #: A cluster on a slow, busy machine takes some seconds; what takes longer does not come up alone.
 READY_WITHIN_S = 60.0

@@ -12,7 +12,8 @@ from pathlib import Path
 import click
 
 from dolmen.cli.options import Command
-from dolmen.runtime.settings import BY_NAME, CONFIG_VARIABLE, SETTINGS, Settings, load_settings
+from dolmen.runtime.settings import BY_NAME, SETTINGS, Settings
+from dolmen.runtime.settings_sources import CONFIG_VARIABLE, load_settings
 
 ALL_SETTINGS = tuple(setting.name for setting in SETTINGS)
 

@@ -14,7 +14,8 @@ from dolmen.client.transfer import UploadOptions, upload_stream
 from dolmen.protocol.checksums import Buffer, ContentHasher
 from dolmen.protocol.client_messages import EntryKind, FileInfo
 from dolmen.protocol.errors import ChecksumMismatch, DolmenError, NoSuchPath, PathExists
-from dolmen.runtime.settings import BY_NAME, named_settings
+from dolmen.runtime.settings import BY_NAME
+from dolmen.runtime.settings_sources import named_settings
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from dolmen.client.client import Client
 from dolmen.client.options import ClientOptions
-from dolmen.runtime.settings import load_settings
+from dolmen.runtime.settings_sources import load_settings
 
 
 def client_options(

@@ -15,7 +15,7 @@ from dolmen.client.url import parse_location
 from dolmen.local_cluster import LocalCluster
 from dolmen.protocol.errors import StartRefused
 from dolmen.runtime.real_machine import real_machine
-from dolmen.runtime.settings import SettingsError
+from dolmen.runtime.setting import SettingsError
 
 CONTENT = os.urandom(300_000)
 

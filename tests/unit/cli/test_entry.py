@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from dolmen.cli.entry import PLACES, LazyGroup, main
 from dolmen.cli.exit_codes import describe, exit_code_of
 from dolmen.protocol import errors
-from dolmen.runtime.settings import SettingsError
+from dolmen.runtime.setting import SettingsError
 
 SLOW = ("aiohttp", "lmdb", "fsspec", "rich", "asyncio")
 

@@ -3,7 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from dolmen.runtime.settings import SETTINGS, Setting, Settings, SettingsError, load_settings
+from dolmen.runtime.setting import Setting, SettingsError
+from dolmen.runtime.settings import SETTINGS, Settings
+from dolmen.runtime.settings_sources import load_settings
 
 
 @pytest.fixture
