@@ -77,8 +77,10 @@ class CommandRunner:
                 self._transfers.put_nowait(command)
             elif isinstance(command, CheckReplica):
                 self._checks.put_nowait(command)
-            else:
+            elif isinstance(command, InvalidateReplica):
                 self._take_deletion(command)
+            else:
+                self._reporter.command_failed(command.block_id, "this datanode keeps what it has")
         except asyncio.QueueFull:
             if not isinstance(command, ReportAgain):
                 reason = f"{QUEUE_LIMIT} commands wait already"

@@ -23,8 +23,8 @@ from datanode.node import Datanode
 from datanode.options import DatanodeOptions
 from dolmen.cli.free_ports import free_ports
 from dolmen.client import Client, ClientOptions
-from dolmen.protocol.client_messages import ClusterReport
 from dolmen.protocol.errors import TryAgain, Unreachable
+from dolmen.protocol.operator_messages import ClusterReport
 from dolmen.runtime.real_machine import real_machine
 from dolmen.runtime.setting import SettingsError
 from dolmen.runtime.settings import BY_NAME, Settings

@@ -12,7 +12,7 @@ from random import Random
 
 from dolmen import __version__
 from dolmen.protocol.block_messages import refusal_of
-from dolmen.protocol.client_messages import Done, GetReport, Mutation, ReportCorruptReplica
+from dolmen.protocol.client_messages import Done, Mutation, ReportCorruptReplica
 from dolmen.protocol.control_messages import (
     MESSAGE_LIMIT_BYTES,
     PROTOCOL_VERSION,
@@ -31,10 +31,12 @@ from dolmen.protocol.errors import (
     UnsupportedVersion,
     WrongCluster,
 )
+from dolmen.protocol.operator_messages import OperatorRead
 from dolmen.protocol.tokens import NONCE_BYTES
 from dolmen.runtime.settings import Settings
 from dolmen.runtime.transport import Incoming, Outgoing
 from namenode.datanode_calls import DatanodeConnection, Membership
+from namenode.operator_calls import OperatorCalls
 
 CLIENT = "client"
 DATANODE = "datanode"
@@ -139,13 +141,13 @@ class NamenodeSession:
                 lambda view, now_ms: membership.namesystem.handle(call, view, now_ms),
                 asyncio.get_running_loop().time() + WAIT_S,
             )
+        if isinstance(call.request, OperatorRead):
+            return await OperatorCalls(membership).answer(call.request)
+        if isinstance(call.request, ReportCorruptReplica):
+            hint = call.request
+            membership.cluster.take_hint(hint.block_id, hint.stamp, hint.datanode_id)
+            return Done()
         with membership.journal.snapshot() as view:
-            match call.request:
-                case GetReport():
-                    return membership.cluster.report(view)
-                case ReportCorruptReplica(block_id, stamp, datanode_id):
-                    membership.cluster.take_hint(block_id, stamp, datanode_id)
-                    return Done()
             return membership.namesystem.read(call, view, self._office.wall_clock_ms())
 
 

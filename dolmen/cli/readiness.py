@@ -7,8 +7,8 @@ from pathlib import Path
 from dolmen.cli.bring_up import check_running, last_lines, log_of
 from dolmen.cli.cluster_file import Cluster, locked, read_cluster, write_cluster
 from dolmen.client import Client, ClientOptions
-from dolmen.protocol.client_messages import ClusterReport
 from dolmen.protocol.errors import StartRefused, TryAgain, Unreachable
+from dolmen.protocol.operator_messages import ClusterReport
 from dolmen.runtime.real_machine import real_machine
 
 #: Of no weight beside what a process needs to start.

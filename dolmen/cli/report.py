@@ -10,7 +10,7 @@ from dolmen.cli.formats import human_size, printable, table
 from dolmen.cli.said import client_options
 from dolmen.cli.session import Session, run
 from dolmen.client.url import format_url
-from dolmen.protocol.client_messages import ClusterReport
+from dolmen.protocol.operator_messages import ClusterReport
 
 HEADINGS = ("address", "host", "rack", "state", "admin state", "used", "of", "blocks", "heard")
 

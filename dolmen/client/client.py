@@ -15,19 +15,18 @@ from dolmen.client.connection import NamenodeConnection
 from dolmen.client.hints import Hints
 from dolmen.client.leases import LeaseKeeper
 from dolmen.client.links import Links
+from dolmen.client.operator import Operator
 from dolmen.client.options import ClientOptions
 from dolmen.client.reader import Reader, open_reader
 from dolmen.client.url import complete_address, login_name
 from dolmen.client.writer import Writer, open_writer
 from dolmen.protocol.checksums import Buffer
 from dolmen.protocol.client_messages import (
-    ClusterReport,
     CreateFile,
     Delete,
     Done,
     FileInfo,
     GetInfo,
-    GetReport,
     ListDirectory,
     Listing,
     MakeDirectory,
@@ -37,6 +36,7 @@ from dolmen.protocol.client_messages import (
 )
 from dolmen.protocol.control_messages import Greeting
 from dolmen.protocol.identifiers import LISTING_LIMIT
+from dolmen.protocol.operator_messages import ClusterReport, GetReport
 from dolmen.runtime.machine import Machine
 
 
@@ -71,6 +71,8 @@ class Client:
             host=options.host or machine.host_name,
         )
         self._checksums = ChecksumLists(self._links.datanodes)
+        self.operator = Operator(self._namenode)
+        """What an operator asks and has done: fsck, admin states, safe mode, balancing."""
 
     @property
     def cluster(self) -> Greeting:

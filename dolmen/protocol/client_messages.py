@@ -9,6 +9,7 @@ import enum
 
 import msgspec
 
+from dolmen.protocol.operator_messages import OperatorMutation, OperatorRead, OperatorReply
 from dolmen.protocol.tokens import Target
 
 
@@ -122,10 +123,6 @@ class LocateBlocks(Request, frozen=True, tag=5):
     inode_id: int
     first_index: int = 0
     host: str = ""
-
-
-class GetReport(Request, frozen=True, tag=6):
-    """→ ClusterReport. Answered in safe mode too."""
 
 
 class RenewLeases(Request, frozen=True, tag=7):
@@ -260,9 +257,9 @@ ReadRequest = (
     | WalkTree
     | OpenFile
     | LocateBlocks
-    | GetReport
     | RenewLeases
     | ReportCorruptReplica
+    | OperatorRead
 )
 Mutation = (
     MakeDirectory
@@ -275,6 +272,7 @@ Mutation = (
     | Rename
     | Delete
     | SetAttributes
+    | OperatorMutation
 )
 ClientRequest = ReadRequest | Mutation
 
@@ -337,42 +335,6 @@ class LeasesRenewed(msgspec.Struct, frozen=True, array_like=True, tag=107):
     ended: tuple[int, ...]
 
 
-class DatanodeReport(msgspec.Struct, frozen=True, array_like=True):
-    """One datanode as `dolmen report` shows it."""
-
-    id: str
-    address: str
-    host: str
-    rack: str
-    state: str  # LIVE, STALE, DEAD
-    admin_state: str  # IN_SERVICE, DECOMMISSIONING, DECOMMISSIONED, MAINTENANCE
-    capacity_bytes: int
-    used_bytes: int
-    blocks: int
-    last_heartbeat_s: float | None
-
-
-class ClusterReport(msgspec.Struct, frozen=True, array_like=True, tag=108):
-    """The cluster as `dolmen report` shows it."""
-
-    version: str
-    safe_mode: bool
-    live_datanodes: int
-    stale_datanodes: int
-    dead_datanodes: int
-    files: int
-    blocks: int
-    capacity_bytes: int
-    used_bytes: int
-    under_replicated_blocks: int
-    over_replicated_blocks: int
-    mis_replicated_blocks: int
-    missing_blocks: int
-    corrupt_replicas: int
-    pending_transfers: int
-    datanodes: tuple[DatanodeReport, ...]
-
-
 ClientReply = (
     Done
     | FileInfo
@@ -382,5 +344,5 @@ ClientReply = (
     | CreatedFile
     | AllocatedBlock
     | LeasesRenewed
-    | ClusterReport
+    | OperatorReply
 )

@@ -18,6 +18,9 @@ class ReplicaState(enum.IntEnum):
     FINALIZED = 3
     WAITING_FOR_RECOVERY = 4
     UNDER_RECOVERY = 5
+    DAMAGED = 6
+    """FINALIZED once, and some of its bytes fail their checksums now: never proof, served last, and
+    put into quarantine when the namenode says that the block lives elsewhere (rule 21)."""
 
 
 class StorageStatus(msgspec.Struct, frozen=True, array_like=True):
@@ -56,11 +59,25 @@ class RegisterDatanode(Request, frozen=True, tag=50):
     storages: tuple[StorageStatus, ...]
 
 
+class Health(msgspec.Struct, frozen=True, array_like=True):
+    """How a datanode's disks fare, for people."""
+
+    failed_volumes: tuple[str, ...] = ()  # each: its directory and why
+    quarantined_replicas: int = 0
+    quarantined_bytes: int = 0
+    oldest_unverified_ms: int | None = None  # age of the replica whose last verification is oldest
+
+
 class Heartbeat(Request, frozen=True, tag=51):
-    """→ HeartbeatTaken. `load` is the number of bulk exchanges under way."""
+    """→ HeartbeatTaken. `load` is the number of bulk exchanges under way.
+
+    A volume that is no longer listed has failed: its replicas are gone until it is registered
+    again.
+    """
 
     storages: tuple[StorageStatus, ...]
     load: int
+    health: Health = Health()
 
 
 class ReportBlocks(Request, frozen=True, tag=52):
@@ -84,6 +101,7 @@ class ReportChanges(Request, frozen=True, tag=53):
 
     changes: tuple["ReplicaChange", ...]
     failed_commands: tuple["CommandFailed", ...] = ()
+    checked: tuple["ReplicaChecked", ...] = ()
 
 
 class ChangeKind(enum.IntEnum):
@@ -110,6 +128,17 @@ class CommandFailed(msgspec.Struct, frozen=True, array_like=True):
 
     block_id: int
     reason: str
+
+
+class ReplicaChecked(msgspec.Struct, frozen=True, array_like=True):
+    """The answer to a CheckReplica: the whole replica was read from disk and compared.
+
+    `problem` is empty if it is sound; else what is wrong, as of a replica that is not there.
+    """
+
+    block_id: int
+    stamp: int
+    problem: str = ""
 
 
 class AwaitCommands(Request, frozen=True, tag=54):
@@ -146,7 +175,8 @@ class InvalidateReplica(Command, frozen=True, tag=2):
 
 
 class CheckReplica(Command, frozen=True, tag=3):
-    """Read this replica and compare it with its checksums; report it if it is damaged."""
+    """Read this replica and compare it with its checksums; answered by ReplicaChecked, after the
+    change if it is damaged."""
 
     block_id: int
     stamp: int
@@ -156,7 +186,14 @@ class ReportAgain(Command, frozen=True, tag=4):
     """Send a full block report."""
 
 
-AnyCommand = TransferReplica | InvalidateReplica | CheckReplica | ReportAgain
+class QuarantineReplica(Command, frozen=True, tag=5):
+    """Put this DAMAGED replica into quarantine: the block lives elsewhere."""
+
+    block_id: int
+    stamp: int
+
+
+AnyCommand = TransferReplica | InvalidateReplica | CheckReplica | ReportAgain | QuarantineReplica
 
 
 # ---------------------------------------------------------------- replies

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from datanode.core.layout import Place, block_directory, checksums_name, data_name, parse_name
 from datanode.node import Datanode
 from dolmen.client.client import Client
-from dolmen.protocol.client_messages import ClusterReport, EntryKind
+from dolmen.protocol.client_messages import EntryKind
 from dolmen.protocol.errors import DolmenError
+from dolmen.protocol.operator_messages import ClusterReport
 from dolmen.runtime.key_value import fingerprint_of
 from dolmen.simulation.cluster import DIRECTORY, Lives, SimCluster
 from dolmen.simulation.history import CheckFailed

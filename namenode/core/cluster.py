@@ -13,7 +13,7 @@ from typing import Protocol
 
 import msgspec
 
-from dolmen.protocol.client_messages import ClusterReport, ReplicaLocation
+from dolmen.protocol.client_messages import ReplicaLocation
 from dolmen.protocol.datanode_messages import (
     CommandFailed,
     Heartbeat,
@@ -22,6 +22,7 @@ from dolmen.protocol.datanode_messages import (
     ReportBlocks,
 )
 from dolmen.protocol.errors import AccessDenied, InvalidRequest, WrongCluster
+from dolmen.protocol.operator_messages import ClusterReport
 from dolmen.protocol.tokens import ClusterKeys, Target
 from namenode.core import cluster_report
 from namenode.core.assessment import Assessor

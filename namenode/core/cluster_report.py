@@ -2,7 +2,7 @@
 
 import msgspec
 
-from dolmen.protocol.client_messages import ClusterReport, DatanodeReport
+from dolmen.protocol.operator_messages import ClusterReport, DatanodeReport
 from namenode.core.assessment import Assessor
 from namenode.core.conditions import UNDER_REPLICATED, Condition
 from namenode.core.datanodes import Datanodes, DatanodeState, Liveness

@@ -18,8 +18,8 @@ from types import TracebackType
 
 from dolmen.cli.free_ports import free_ports
 from dolmen.client import Client, ClientOptions
-from dolmen.protocol.client_messages import ClusterReport
 from dolmen.protocol.errors import NamenodeUnreachable
+from dolmen.protocol.operator_messages import ClusterReport
 from dolmen.runtime.real_machine import real_machine
 from tests.integration.command_line import Shell
 

@@ -11,8 +11,9 @@ import xxhash
 
 from dolmen.client import Client
 from dolmen.client.writer import Writer
-from dolmen.protocol.client_messages import ClusterReport, FileInfo
+from dolmen.protocol.client_messages import FileInfo
 from dolmen.protocol.errors import BlockMissing, TooFewDatanodes
+from dolmen.protocol.operator_messages import ClusterReport
 from tests.integration.real_cluster import RealCluster, Server, content, pieces
 
 #: A bit more than five blocks of 1 MiB.

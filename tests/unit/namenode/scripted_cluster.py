@@ -13,6 +13,7 @@ from random import Random
 from typing import Any
 
 from dolmen.protocol import client_messages as messages
+from dolmen.protocol import operator_messages
 from dolmen.protocol.checksums import block_digest
 from dolmen.protocol.control_messages import (
     PROTOCOL_VERSION,
@@ -249,9 +250,9 @@ class ScriptedClient:
         payload = encode_call(ClientCall(bytes(16), number, "ann", request))
         return decode_reply(await self._connection.call(payload, CALL_TIMEOUT_S))
 
-    async def report(self) -> messages.ClusterReport:
-        report = await self.call(messages.GetReport())
-        assert isinstance(report, messages.ClusterReport)
+    async def report(self) -> operator_messages.ClusterReport:
+        report = await self.call(operator_messages.GetReport())
+        assert isinstance(report, operator_messages.ClusterReport)
         return report
 
     async def write(
@@ -295,15 +296,15 @@ async def until(check: Callable[[], bool], seconds: float = 10.0) -> None:
 
 
 async def until_report(
-    client: ScriptedClient, check: Callable[[messages.ClusterReport], bool]
-) -> messages.ClusterReport:
+    client: ScriptedClient, check: Callable[[operator_messages.ClusterReport], bool]
+) -> operator_messages.ClusterReport:
     async with asyncio.timeout(20):
         while not check(report := await client.report()):  # noqa: ASYNC110 as above
             await asyncio.sleep(0.05)
     return report
 
 
-def healthy(report: messages.ClusterReport) -> bool:
+def healthy(report: operator_messages.ClusterReport) -> bool:
     problems = (
         report.under_replicated_blocks,
         report.over_replicated_blocks,

@@ -2,7 +2,7 @@
 
 import pytest
 import xxhash
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dolmen.protocol.errors import DataDamaged, StandbyNamenode, UnsupportedVersion
@@ -63,6 +63,7 @@ def test_a_cut_segment_keeps_its_longest_intact_prefix(
 
 
 @given(batches=GROUPS, share=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+@example(batches=[[b""]], share=0.0625, bit=0)
 def test_a_flipped_bit_is_damage_unless_it_is_in_the_last_batch(
     batches: list[list[bytes]], share: float, bit: int
 ) -> None:
@@ -72,7 +73,8 @@ def test_a_flipped_bit_is_damage_unless_it_is_in_the_last_batch(
     flipped[place] ^= 1 << bit
     flipped_data = bytes(flipped)
     if place < SEGMENT_HEADER_BYTES:
-        with pytest.raises(DataDamaged):
+        # A greater version is told from the head alone: a newer head may have another digest.
+        with pytest.raises((DataDamaged, UnsupportedVersion)):
             decode_segment_header(flipped_data)
         return
     hit = sum(end <= place for end in ends)

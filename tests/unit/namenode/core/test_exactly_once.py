@@ -8,12 +8,12 @@ from dolmen.protocol.client_messages import (
     Delete,
     Done,
     GetInfo,
-    GetReport,
     MakeDirectory,
     RenewLeases,
 )
 from dolmen.protocol.control_messages import ClientCall
 from dolmen.protocol.errors import InvalidRequest, PathExists
+from dolmen.protocol.operator_messages import GetReport
 from namenode.core.apply import ANSWERED_PER_CLIENT_LIMIT
 from namenode.core.case import NamesystemSettings
 from namenode.core.tables import ANSWERED
