@@ -120,7 +120,7 @@ class Cluster:
             holders=tuple(Place(d.datanode_id, d.host, d.rack) for d in holders if d is not None),
             excluded=frozenset(wish.excluded) | frozenset(wish.holders),
         )
-        chosen = choose(self.datanodes.usable(), request, self.random)
+        chosen = choose(self.datanodes.roster(), request, self.random, lambda d: d.usable)
         return tuple(datanode.target for datanode in chosen)
 
     def targets_of(self, datanode_ids: tuple[str, ...]) -> tuple[Target, ...]:

@@ -19,6 +19,8 @@ import msgspec
 from dolmen.protocol.datanode_messages import RegisterDatanode, StorageStatus
 from dolmen.protocol.tokens import Target
 from namenode.core.records import AdminState, Datanode, Storage
+from namenode.core.roster import Roster
+from namenode.core.topology import Topology
 
 VANISHED_WINDOW_MS = 60_000
 """Datanodes that vanish within a minute of each other have most likely one cause (rule 26)."""
@@ -44,11 +46,12 @@ class Volume(msgspec.Struct):
 
 
 class Order(msgspec.Struct):
-    """A replica that its datanode is to delete; repeated until the datanode says it is gone."""
+    """A replica that its datanode is to do away with; repeated until it says that it is gone."""
 
     stamp: int
     orphan: bool = False  # its block has left the namespace
     sent_ms: int | None = None
+    quarantine: bool = False  # put aside, not deleted: it is damaged
 
 
 class DatanodeState(msgspec.Struct):
@@ -74,11 +77,19 @@ class DatanodeState(msgspec.Struct):
     promised_bytes: int = 0  # to replicas on their way here
     transfers: int = 0  # on their way here
     room_bytes: int = 0  # free on the volume with most room
+    capacity_bytes: int = 0  # of all volumes
+    used_bytes: int = 0  # by blocks, on all volumes
+    own_rack: str = ""  # what it says itself; the topology file may say otherwise
 
     @property
     def free_bytes(self) -> int:
         """Room for one more replica, with what is on its way taken off."""
         return self.room_bytes - self.promised_bytes
+
+    @property
+    def use(self) -> float:
+        """The share of its space that blocks take."""
+        return self.used_bytes / max(self.capacity_bytes, 1)
 
     @property
     def target(self) -> Target:
@@ -100,7 +111,10 @@ class DatanodeState(msgspec.Struct):
         statuses = {status.storage_id: status for status in storages}
         for volume in self.volumes.values():
             volume.status = statuses.get(volume.status.storage_id, volume.status)
-        self.room_bytes = max((v.status.free_bytes for v in self.volumes.values()), default=0)
+        known = [volume.status for volume in self.volumes.values()]
+        self.room_bytes = max((status.free_bytes for status in known), default=0)
+        self.capacity_bytes = sum(status.capacity_bytes for status in known)
+        self.used_bytes = sum(status.used_bytes for status in known)
 
 
 class Patience(msgspec.Struct, frozen=True):
@@ -130,6 +144,8 @@ class Datanodes:
         """Milliseconds that the loop has run: the clock of silence."""
         self.replica_counts: Counter[int] = Counter()
         """Reported replicas by storage."""
+        self._topology = Topology()
+        self._roster: Roster[DatanodeState] | None = None
 
     def __iter__(self) -> Iterator[DatanodeState]:
         return iter(self._by_id.values())
@@ -147,7 +163,7 @@ class Datanodes:
 
     def expect(self, record: Datanode) -> None:
         """A datanode known from before the start: STALE, and waited for like one just heard."""
-        self._by_id[record.datanode_id] = _state_of(
+        self._by_id[record.datanode_id] = self._state_of(
             record, stale_since_ms=self.ran_ms + self._patience.stale_after_ms
         )
 
@@ -159,7 +175,8 @@ class Datanodes:
         Returns what it was before; a new one counts as having been LIVE.
         """
         known = self._by_id.get(record.datanode_id)
-        state = _state_of(record, stale_since_ms=0)
+        self._roster = None
+        state = self._state_of(record, stale_since_ms=0)
         state.liveness = Liveness.LIVE
         state.registered = state.connected = True
         state.heard_ms = state.report_moved_ms = self.ran_ms
@@ -190,7 +207,8 @@ class Datanodes:
         """A heartbeat of a connected datanode: LIVE. Returns the volumes that it has lost."""
         state = self._by_id[datanode_id]
         state.heard_ms, state.load = self.ran_ms, load
-        state.liveness = Liveness.LIVE
+        if state.liveness is not Liveness.LIVE:
+            state.liveness, self._roster = Liveness.LIVE, None
         listed = {status.storage_id for status in storages}
         lost = [n for n, v in state.volumes.items() if v.status.storage_id not in listed]
         self._forget_volumes(state, lost)
@@ -205,6 +223,7 @@ class Datanodes:
         gap_ms = now_ms - self._seen_ms
         self.ran_ms += min(gap_ms, max(1, self._patience.stale_after_ms // 2))
         self._seen_ms = now_ms
+        self._roster = None
         changes = []
         for state in self._by_id.values():
             before = state.liveness
@@ -227,6 +246,27 @@ class Datanodes:
         for number in list(numbers):
             del state.volumes[number]
             del self._by_storage[number]
+
+    def take_topology(self, topology: Topology) -> list[DatanodeState]:
+        """Take over what the topology file says; return the datanodes whose rack is another now."""
+        self._topology, self._roster = topology, None
+        changed = []
+        for state in self._by_id.values():
+            before, state.rack = state.rack, self._rack_of(state)
+            if state.rack != before:
+                changed.append(state)
+        return changed
+
+    def _rack_of(self, state: DatanodeState) -> str:
+        rack = self._topology.rack_of(state.datanode_id, state.address, state.host)
+        return state.own_rack if rack is None else rack
+
+    def roster(self) -> Roster[DatanodeState]:
+        """Return those that were usable at the last tick or newer change, to be drawn from; whoever
+        draws looks whether one still is."""
+        if self._roster is None:
+            self._roster = Roster(self.usable())
+        return self._roster
 
     def usable(self) -> list[DatanodeState]:
         """Return those that new replicas may go to."""
@@ -258,15 +298,17 @@ class Datanodes:
                 return f"datanode {state.datanode_id} has not reported in full yet"
         return None
 
-
-def _state_of(record: Datanode, stale_since_ms: int) -> DatanodeState:
-    return DatanodeState(
-        record.datanode_id,
-        record.number,
-        record.address,
-        record.host,
-        record.rack,
-        record.admin_state,
-        Liveness.STALE,
-        stale_since_ms,
-    )
+    def _state_of(self, record: Datanode, stale_since_ms: int) -> DatanodeState:
+        state = DatanodeState(
+            record.datanode_id,
+            record.number,
+            record.address,
+            record.host,
+            record.rack,
+            record.admin_state,
+            Liveness.STALE,
+            stale_since_ms,
+            own_rack=record.rack,
+        )
+        state.rack = self._rack_of(state)
+        return state

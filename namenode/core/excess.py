@@ -1,20 +1,21 @@
 """Which replicas go when a block has too many: one rule.
 
-First one whose host has another, then one whose rack has another, then the one whose datanode has
-least room; the last of a rack only if nothing else can go. Only replicas that are proven themselves
-are candidates, and as many proven ones as are wanted remain (rule 24).
+First one whose host has another, then one whose rack has another; the last of a rack only if
+nothing else can go, so that two racks are never left for one. Among equals goes the one that is
+being moved away from, if there is one, else that of the fullest datanode. Only replicas that are
+proven themselves are candidates, and as many proven ones as are wanted remain (rule 24).
 """
 
 from collections import Counter
 from collections.abc import Sequence
 from typing import TypeVar
 
-from namenode.core.placement import Site
+from namenode.core.roster import Site
 
 S = TypeVar("S", bound=Site)
 
 
-def choose_excess(proven: Sequence[S], wanted: int) -> tuple[S, ...]:
+def choose_excess(proven: Sequence[S], wanted: int, moving_from: str = "") -> tuple[S, ...]:
     """Return those of `proven`, the datanodes whose good replica is proof, whose replica may go."""
     remaining = list(proven)
     chosen = []
@@ -26,6 +27,8 @@ def choose_excess(proven: Sequence[S], wanted: int) -> tuple[S, ...]:
             key=lambda site: (
                 racks[site.rack] == 1,
                 hosts[site.host] == 1,
+                site.datanode_id != moving_from,
+                -site.use,
                 site.free_bytes,
                 site.datanode_id,
             ),

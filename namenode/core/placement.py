@@ -3,28 +3,22 @@
 The first replica goes to the writer's host, the second to another rack, the third to that same
 other rack, the rest anywhere; each to the less loaded of two datanodes drawn in proportion to their
 room; never two on one datanode, and two on one host only while no other host can take one.
+
+Candidates are drawn from a roster and thrown back if they do not suit; only when that was in vain
+several times are all looked at. So a choice costs the same among a thousand datanodes as among ten.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from random import Random
-from typing import Protocol, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 
+from namenode.core.roster import Pool, Roster, Site
 
-class Site(Protocol):
-    """A datanode, as far as placement looks at it."""
-
-    @property
-    def datanode_id(self) -> str: ...
-    @property
-    def host(self) -> str: ...
-    @property
-    def rack(self) -> str: ...
-    @property
-    def free_bytes(self) -> int: ...
-    @property
-    def load(self) -> int: ...
+DRAWS_LIMIT = 24
+"""Draws in vain after which all are looked at: if a tenth of the room suits, it comes to that once
+in twelve times; looking at a thousand datanodes costs as much as some hundred draws."""
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -48,47 +42,93 @@ class Request(msgspec.Struct, frozen=True):
 S = TypeVar("S", bound=Site)
 
 
-def choose(sites: Iterable[S], request: Request, random: Random) -> tuple[S, ...]:
-    """Return up to `request.wanted` of `sites`, in pipeline order; fewer when no more can take one.
-
-    `sites` are the datanodes that are LIVE and in service, in an order that does not vary.
-    """
-    barred = request.excluded | {place.datanode_id for place in request.holders}
-    free = [
-        site
-        for site in sites
-        if site.datanode_id not in barred and site.free_bytes >= request.length_bytes
-    ]
-    places = list(request.holders)
-    chosen: list[S] = []
-    while free and len(chosen) < request.wanted:
-        site = _draw(_preferred(free, places, request.writer_host), random)
-        free.remove(site)
-        chosen.append(site)
-        places.append(Place(site.datanode_id, site.host, site.rack))
-    return tuple(chosen)
+def anyone(_: Site) -> bool:
+    """Bar nobody."""
+    return True
 
 
-def _preferred(free: list[S], places: Sequence[Place], writer_host: str) -> list[S]:
-    """Return those of `free` that suit best as the next place."""
-    hosts = {place.host for place in places}
-    racks = {place.rack for place in places}
-    free = _narrow(free, lambda site: site.host not in hosts)
-    if not places:
-        return _narrow(free, lambda site: site.host == writer_host)
-    if len(racks) == 1:
-        return _narrow(free, lambda site: site.rack not in racks)
-    if len(places) == 2:
-        return _narrow(free, lambda site: site.rack == places[1].rack)
-    return free
+def choose(
+    roster: Roster[S], request: Request, random: Random, able: Callable[[S], bool] = anyone
+) -> tuple[S, ...]:
+    """Return up to `request.wanted` of the roster, in pipeline order; fewer when no more can take
+    one. Only those that are `able` come into question."""
+    choice = _Choice(roster, request, random, able)
+    while len(choice.chosen) < request.wanted and choice.take_next():
+        pass
+    return tuple(choice.chosen)
 
 
-def _narrow(sites: list[S], suits: Callable[[S], bool]) -> list[S]:
-    """Return those that suit, or all if none does."""
-    return [site for site in sites if suits(site)] or sites
+class _Choice(Generic[S]):
+    """One choice under way."""
 
+    def __init__(
+        self, roster: Roster[S], request: Request, random: Random, able: Callable[[S], bool]
+    ) -> None:
+        self._roster = roster
+        self._request = request
+        self._random = random
+        self._able = able
+        self._places = list(request.holders)
+        self._barred = request.excluded | {place.datanode_id for place in request.holders}
+        self._hosts = {place.host for place in request.holders}
+        self.chosen: list[S] = []
 
-def _draw(sites: Sequence[S], random: Random) -> S:
-    weights = [site.free_bytes + 1 for site in sites]  # a full one can still take an empty block
-    first, second = random.choices(sites, weights, k=2)
-    return second if second.load < first.load else first
+    def take_next(self) -> bool:
+        """Choose one more; return whether somebody could be."""
+        everyone = self._roster.everyone
+        preferred, suits = self._preference()
+        other_host = any(host not in self._hosts for host in self._roster.hosts)
+        ways: list[tuple[Pool[S], Callable[[S], bool]]] = []
+        if other_host:
+            ways.append((preferred, lambda site: suits(site) and site.host not in self._hosts))
+            ways.append((everyone, lambda site: site.host not in self._hosts))
+        ways += [(preferred, suits), (everyone, anyone)]
+        for pool, fits in ways:
+            site = self._draw(pool, fits)
+            if site is not None:
+                self._take(site)
+                return True
+        return False
+
+    def _preference(self) -> tuple[Pool[S], Callable[[S], bool]]:
+        """Return among whom the next place is to be if it can, and who of them suits."""
+        places, roster = self._places, self._roster
+        if not places:
+            return roster.on_host(self._request.writer_host), anyone
+        racks = {place.rack for place in places}
+        if len(racks) == 1:
+            elsewhere = any(rack not in racks for rack in roster.racks)
+            others = roster.everyone if elsewhere else Pool[S](())
+            return others, lambda site: site.rack not in racks
+        if len(places) == 2:
+            return roster.in_rack(places[1].rack), anyone
+        return roster.everyone, anyone
+
+    def _take(self, site: S) -> None:
+        self.chosen.append(site)
+        self._places.append(Place(site.datanode_id, site.host, site.rack))
+        self._hosts.add(site.host)
+        self._barred |= {site.datanode_id}
+
+    def _draw(self, pool: Pool[S], fits: Callable[[S], bool]) -> S | None:
+        """Return the less loaded of two that are drawn, None if nobody fits."""
+        first = self._draw_one(pool, fits)
+        if first is None:
+            return None
+        second = self._draw_one(pool, fits) or first
+        return second if second.load < first.load else first
+
+    def _draw_one(self, pool: Pool[S], fits: Callable[[S], bool]) -> S | None:
+        for _ in range(min(DRAWS_LIMIT, len(pool.sites))):
+            site = pool.draw(self._random)
+            if self._may_take(site) and fits(site):
+                return site
+        left = Pool([site for site in pool.sites if self._may_take(site) and fits(site)])
+        return left.draw(self._random) if left.sites else None
+
+    def _may_take(self, site: S) -> bool:
+        return (
+            site.datanode_id not in self._barred
+            and site.free_bytes >= self._request.length_bytes
+            and self._able(site)
+        )

@@ -160,22 +160,29 @@ class Redundancy:
     def _targets(
         self, need: Need, places: Iterable[DatanodeState], count: int
     ) -> list[DatanodeState]:
-        length_bytes = need.block.length_bytes
-        sites = [
-            datanode
-            for datanode in self._datanodes.usable()
-            if datanode.transfers < TRANSFERS_LIMIT
-            and self.throttle.allows(datanode.datanode_id, length_bytes)
-            and need.block.block_id not in datanode.orders
-            and (need.block.block_id, datanode.datanode_id) not in self._shunned
-        ]
         request = Request(
             wanted=count,
-            length_bytes=length_bytes,
+            length_bytes=need.block.length_bytes,
             holders=tuple(Place(d.datanode_id, d.host, d.rack) for d in places),
             excluded=frozenset(h.datanode.datanode_id for h in need.held if _occupies(h)),
         )
-        return list(choose(sites, request, self._random))
+        chosen = choose(
+            self._datanodes.roster(),
+            request,
+            self._random,
+            lambda datanode: self.is_free(need.block, datanode),
+        )
+        return list(chosen)
+
+    def is_free(self, block: Block, target: DatanodeState) -> bool:
+        """Return whether this datanode may be sent a copy of this block now."""
+        return (
+            target.usable
+            and target.transfers < TRANSFERS_LIMIT
+            and self.throttle.allows(target.datanode_id, block.length_bytes)
+            and block.block_id not in target.orders
+            and (block.block_id, target.datanode_id) not in self._shunned
+        )
 
     def _sources(
         self, have: Iterable[DatanodeState], target: DatanodeState, length_bytes: int

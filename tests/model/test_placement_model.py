@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from namenode.core.excess import choose_excess
 from namenode.core.placement import Place, Request, choose
+from namenode.core.roster import Roster
 from tests.unit.namenode.core.test_placement import Site
 
 LENGTH_BYTES = 100
@@ -51,7 +52,7 @@ def test_targets_are_distinct_have_room_and_share_a_host_only_when_they_must(
 ) -> None:
     sites = data.draw(clusters())
     request = data.draw(requests(sites))
-    chosen = choose(sites, request, Random(data.draw(st.integers(0, 99))))
+    chosen = choose(Roster(sites), request, Random(data.draw(st.integers(0, 99))))
     barred = request.excluded | {place.datanode_id for place in request.holders}
     able = [s for s in sites if s.datanode_id not in barred and s.free_bytes >= LENGTH_BYTES]
     assert len(chosen) == min(request.wanted, len(able))
@@ -95,5 +96,5 @@ def test_draws_are_fair_among_equals() -> None:
     random = Random(3)
     drawn: Counter[str] = Counter()
     for _ in range(2000):
-        drawn.update(site.datanode_id for site in choose(sites, Request(3, 1), random))
+        drawn.update(site.datanode_id for site in choose(Roster(sites), Request(3, 1), random))
     assert all(850 < drawn[site.datanode_id] < 1150 for site in sites)

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from namenode.core.placement import Place, Request, choose
+from namenode.core.roster import Roster
 
 
 class Site(msgspec.Struct, frozen=True):
@@ -15,10 +16,11 @@ class Site(msgspec.Struct, frozen=True):
     rack: str = "r"
     free_bytes: int = 1000
     load: int = 0
+    use: float = 0.0
 
 
 def names(sites: list[Site], request: Request, seed: int = 0) -> list[str]:
-    return [site.datanode_id for site in choose(sites, request, Random(seed))]
+    return [site.datanode_id for site in choose(Roster(sites), request, Random(seed))]
 
 
 RACKS = [Site(f"{rack}{number}", f"{rack}{number}", rack) for rack in "abc" for number in range(3)]
@@ -73,8 +75,10 @@ def test_nobody_who_can_take_it_is_nobody() -> None:
 def test_draws_follow_the_room_and_avoid_the_busy() -> None:
     sites = [Site("small", "h1", free_bytes=1000), Site("large", "h2", free_bytes=3000)]
     random = Random(7)
-    drawn = Counter(choose(sites, Request(1, 1), random)[0].datanode_id for _ in range(4000))
+    drawn = Counter(
+        choose(Roster(sites), Request(1, 1), random)[0].datanode_id for _ in range(4000)
+    )
     assert 2.4 < drawn["large"] / drawn["small"] < 3.6
     busy = [Site("busy", "h1", load=9), Site("idle", "h2")]
-    drawn = Counter(choose(busy, Request(1, 1), random)[0].datanode_id for _ in range(4000))
+    drawn = Counter(choose(Roster(busy), Request(1, 1), random)[0].datanode_id for _ in range(4000))
     assert drawn["idle"] > 2 * drawn["busy"] > 0
