@@ -120,7 +120,7 @@ class Assessor:
         self, block_id: int, held: Iterable[Holding], condition: Condition | None
     ) -> None:
         """Damaged replicas count until they are replaced, there or elsewhere."""
-        wrong = {h.datanode.datanode_id for h in held if h.worth is Worth.WRONG}
+        wrong = {h.datanode.datanode_id for h in held if h.worth in (Worth.DAMAGED, Worth.WRONG)}
         replaced = {h.datanode.datanode_id for h in held if h.worth is Worth.GOOD}
         healed = condition in (None, Condition.OVER_REPLICATED, Condition.MIS_REPLICATED)
         before = set() if healed else self.corrupt.get(block_id, set())

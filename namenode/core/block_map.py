@@ -47,11 +47,14 @@ class Worth(enum.IntEnum):
 
     GOOD = 1
     """FINALIZED with the committed stamp, length and digest."""
-    WRONG = 2
+    DAMAGED = 2
+    """FINALIZED once, and some of its bytes are bad now: the others may still be read. It is never
+    proof and never a source, and goes into quarantine when the block lives elsewhere (rule 21)."""
+    WRONG = 3
     """FINALIZED with the block's stamp, and not what was committed."""
-    OLD = 3
+    OLD = 4
     """Of another stamp than the block's: left behind when a pipeline was rebuilt."""
-    UNFINISHED = 4
+    UNFINISHED = 5
     """Not FINALIZED, or the block is not committed yet."""
 
 
@@ -130,7 +133,11 @@ def worth_of(block: Block, replica: Replica) -> Worth:
     if replica.stamp != block.stamp:
         newer = replica.stamp > block.stamp and block.state is not BlockState.COMMITTED
         return Worth.UNFINISHED if newer else Worth.OLD
-    if replica.state != ReplicaState.FINALIZED or block.state is not BlockState.COMMITTED:
+    if block.state is not BlockState.COMMITTED:
+        return Worth.UNFINISHED
+    if replica.state == ReplicaState.DAMAGED:
+        return Worth.DAMAGED
+    if replica.state != ReplicaState.FINALIZED:
         return Worth.UNFINISHED
     fits = replica.length_bytes == block.length_bytes and replica.digest == block.digest
     return Worth.GOOD if fits else Worth.WRONG
@@ -217,6 +224,15 @@ def good(held: Iterable[Holding]) -> list[DatanodeState]:
         holding.datanode
         for holding in held
         if holding.worth is Worth.GOOD and holding.datanode.liveness is not Liveness.DEAD
+    ]
+
+
+def damaged(held: Iterable[Holding]) -> list[DatanodeState]:
+    """Return the datanodes that are not DEAD and of whose replica a part can still be read."""
+    return [
+        holding.datanode
+        for holding in held
+        if holding.worth is Worth.DAMAGED and holding.datanode.liveness is not Liveness.DEAD
     ]
 
 

@@ -26,7 +26,7 @@ from dolmen.protocol.operator_messages import ClusterReport
 from dolmen.protocol.tokens import ClusterKeys, Target
 from namenode.core import cluster_report
 from namenode.core.assessment import Assessor
-from namenode.core.block_map import Tables, good, holdings, rows_of
+from namenode.core.block_map import Holding, Tables, damaged, good, holdings, rows_of
 from namenode.core.datanodes import Datanodes, DatanodeState, Liveness, Patience
 from namenode.core.intake import Intake
 from namenode.core.knowledge import Wish
@@ -130,26 +130,33 @@ class Cluster:
 
     def good_replicas(self, block: Block) -> int:
         """See Knowledge."""
-        return len(self._good(block))
+        return len(good(self._held(block)))
 
     def locations(self, block: Block, reader_host: str) -> tuple[ReplicaLocation, ...]:
-        """See Knowledge. Replicas that are ordered deleted come last, for want of others."""
+        """See Knowledge. Of the good replicas those that are ordered deleted come last, for want of
+        others."""
         rack = next((d.rack for d in self.datanodes if d.host == reader_host), None)
-        found = self._good(block)
-        self.random.shuffle(found)
-        found.sort(
-            key=lambda datanode: (
-                block.block_id in datanode.orders,
-                datanode.liveness,
-                datanode.host != reader_host,
-                datanode.rack != rack,
-            )
-        )
-        return tuple(_location(datanode) for datanode in found)
+        held = self._held(block)
 
-    def _good(self, block: Block) -> list[DatanodeState]:
+        def nearest(found: list[DatanodeState]) -> list[DatanodeState]:
+            self.random.shuffle(found)
+            return sorted(
+                found,
+                key=lambda datanode: (
+                    block.block_id in datanode.orders,
+                    datanode.liveness,
+                    datanode.host != reader_host,
+                    datanode.rack != rack,
+                ),
+            )
+
+        whole = [_location(d, d.liveness is not Liveness.LIVE) for d in nearest(good(held))]
+        partial = [_location(datanode, stale=True) for datanode in nearest(damaged(held))]
+        return (*whole, *partial)
+
+    def _held(self, block: Block) -> list[Holding]:
         with self._soft.snapshot() as soft:
-            return good(holdings(rows_of(soft, block.block_id), block, self.datanodes))
+            return holdings(rows_of(soft, block.block_id), block, self.datanodes)
 
     # ------------------------------------------------------------ joining and leaving
 
@@ -326,11 +333,7 @@ def _known_storages(request: RegisterDatanode, view: View) -> Iterator[Storage]:
             yield STORAGE.decode(value)
 
 
-def _location(datanode: DatanodeState) -> ReplicaLocation:
+def _location(datanode: DatanodeState, stale: bool) -> ReplicaLocation:
     return ReplicaLocation(
-        datanode.datanode_id,
-        datanode.address,
-        datanode.host,
-        datanode.rack,
-        stale=datanode.liveness is not Liveness.LIVE,
+        datanode.datanode_id, datanode.address, datanode.host, datanode.rack, stale
     )

@@ -1,9 +1,11 @@
-"""Which replicas are ordered deleted, and the proof that each needs (rules 22, 24, 25).
+"""Which replicas are ordered away, and the proof that each needs (rules 21, 22, 24, 25).
 
 Replicas of blocks that left the namespace need none but that the namespace is whole. A replica too
 many goes only while as many proven good ones remain as are wanted. A worthless one (of an old
 stamp, never finished, or not what was committed) goes when enough proven good ones live; when it
-stands in the way of the only copy that can still be made, one is enough.
+stands in the way of the only copy that can still be made, one is enough. One is enough too for a
+damaged replica, which is not deleted but put into quarantine: until then readers get what is left
+of it, so the last readable replica is never ordered away.
 
 An order goes out in the slice that decided it. It is repeated, while there still is proof, until
 the datanode reports the replica gone, and until then it counts as gone.
@@ -11,7 +13,7 @@ the datanode reports the replica gone, and until then it counts as gone.
 
 from collections.abc import Callable, Sequence
 
-from dolmen.protocol.datanode_messages import InvalidateReplica
+from dolmen.protocol.datanode_messages import InvalidateReplica, QuarantineReplica
 from namenode.core.assessment import is_worthless
 from namenode.core.block_map import Holding, Tables, Worth, rows_of
 from namenode.core.datanodes import Datanodes, DatanodeState, Order
@@ -23,7 +25,7 @@ message of some kilobytes; more are given when these are done."""
 
 
 def order(datanode: DatanodeState, block_id: int, given: Order) -> bool:
-    """Order a replica deleted; return whether that could be done now."""
+    """Order a replica away; return whether that could be done now."""
     if not datanode.connected or block_id in datanode.orders:
         return False
     if len(datanode.orders) >= ORDERS_LIMIT:
@@ -56,19 +58,23 @@ def order_worthless(
     enough: int,
     awaited: Callable[[int, str], bool],
 ) -> int:
-    """Order the worthless replicas deleted, if `enough` good ones are proven; return how many were.
+    """Order the worthless replicas away, if `enough` good ones are proven; return how many were.
 
     One that is `awaited`, because its datanode is just finishing it, is left alone.
     """
-    if len(proven(held, block_id)) < max(1, enough):
-        return 0
+    found = len(proven(held, block_id))
     return sum(
-        order(holding.datanode, block_id, Order(holding.replica.stamp))
+        order(holding.datanode, block_id, _order_against(holding))
         for holding in held
         if is_worthless(holding)
+        and found >= (1 if holding.worth is Worth.DAMAGED else max(1, enough))
         and holding.datanode.proving
         and not awaited(block_id, holding.datanode.datanode_id)
     )
+
+
+def _order_against(holding: Holding) -> Order:
+    return Order(holding.replica.stamp, quarantine=holding.worth is Worth.DAMAGED)
 
 
 def order_orphan(tables: Tables, block_id: int, datanodes: Datanodes) -> bool:
@@ -87,12 +93,19 @@ def order_orphan(tables: Tables, block_id: int, datanodes: Datanodes) -> bool:
     return settled
 
 
-def new_orders(datanode: DatanodeState, now_ms: int) -> list[InvalidateReplica]:
+def command_of(block_id: int, given: Order) -> InvalidateReplica | QuarantineReplica:
+    """Return the command that an order is sent as."""
+    if given.quarantine:
+        return QuarantineReplica(block_id, given.stamp)
+    return InvalidateReplica(block_id, given.stamp)
+
+
+def new_orders(datanode: DatanodeState, now_ms: int) -> list[InvalidateReplica | QuarantineReplica]:
     """Return the orders that have not been sent yet; they count as sent now."""
     fresh = {b: given for b, given in datanode.orders.items() if given.sent_ms is None}
     for given in fresh.values():
         given.sent_ms = now_ms
-    return [InvalidateReplica(block_id, given.stamp) for block_id, given in fresh.items()]
+    return [command_of(block_id, given) for block_id, given in fresh.items()]
 
 
 def overdue_orders(datanode: DatanodeState, sent_before_ms: int) -> list[int]:

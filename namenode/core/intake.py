@@ -10,6 +10,7 @@ from dolmen.protocol.datanode_messages import (
     ChangeKind,
     ReplicaChange,
     ReplicaReport,
+    ReplicaState,
     ReportBlocks,
 )
 from dolmen.protocol.errors import InvalidRequest
@@ -26,7 +27,7 @@ from namenode.core.block_map import (
     rows_of,
     worth_of,
 )
-from namenode.core.datanodes import Datanodes, DatanodeState, Volume
+from namenode.core.datanodes import Datanodes, DatanodeState, Order, Volume
 from namenode.core.redundancy import Redundancy
 from namenode.core.replica_reports import FullReport, Piece, Verdict, verdict_on
 from namenode.core.safe_mode import SafeMode
@@ -125,7 +126,7 @@ class Intake:
             self.foreign_replicas += 1
             return
         given = datanode.orders.get(report.block_id)
-        if given is not None and given.stamp != report.stamp:
+        if given is not None and not _is_against(given, report):
             del datanode.orders[report.block_id]
         had_good = self._has_good(known, tables)
         tables.put_row(report.block_id, volume.number, row_of(report))
@@ -165,6 +166,13 @@ class Intake:
             self._safe_mode.saw_block(self._datanodes.ran_ms)
         elif had_good and not has_good:
             self._safe_mode.lost_block()
+
+
+def _is_against(given: Order, report: ReplicaReport) -> bool:
+    """Whether an order outstanding is for this replica; it is void if another one took its place
+    (of another stamp, or made anew where a damaged one was)."""
+    anew = given.quarantine and report.state is not ReplicaState.DAMAGED
+    return given.stamp == report.stamp and not anew
 
 
 def _volume(datanode: DatanodeState, storage_id: str) -> Volume:

@@ -51,4 +51,4 @@ class Knowledge(Protocol):
 
     def locations(self, block: Block, reader_host: str) -> tuple[ReplicaLocation, ...]:
         """Return the good replicas of a block, nearest first, stale ones last, dead ones left
-        out."""
+        out; and after them, as stale, damaged ones, whose good ranges can be read."""

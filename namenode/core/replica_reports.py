@@ -27,7 +27,8 @@ class Verdict(enum.IntEnum):
     KEPT = 2
     """Remembered and left alone: its block is being written, or is kept for readers."""
     GOES_WITH_PROOF = 3
-    """Worth nothing: it is deleted once enough good replicas are proven to live."""
+    """Worth nothing: it is deleted, or if damaged put into quarantine, once good replicas are
+    proven to live."""
     GOES = 4
     """Of a block that was deleted: it is deleted."""
     HOLDS = 5
@@ -38,18 +39,22 @@ class Verdict(enum.IntEnum):
 
 VERDICTS = {
     (Standing.COMPLETE, Worth.GOOD): Verdict.COUNTS,
+    (Standing.COMPLETE, Worth.DAMAGED): Verdict.GOES_WITH_PROOF,
     (Standing.COMPLETE, Worth.WRONG): Verdict.GOES_WITH_PROOF,
     (Standing.COMPLETE, Worth.OLD): Verdict.GOES_WITH_PROOF,
     (Standing.COMPLETE, Worth.UNFINISHED): Verdict.GOES_WITH_PROOF,
     (Standing.OPEN, Worth.GOOD): Verdict.KEPT,
+    (Standing.OPEN, Worth.DAMAGED): Verdict.KEPT,
     (Standing.OPEN, Worth.WRONG): Verdict.KEPT,
     (Standing.OPEN, Worth.OLD): Verdict.KEPT,
     (Standing.OPEN, Worth.UNFINISHED): Verdict.KEPT,
     (Standing.SETTLED, Worth.GOOD): Verdict.COUNTS,
+    (Standing.SETTLED, Worth.DAMAGED): Verdict.KEPT,
     (Standing.SETTLED, Worth.WRONG): Verdict.KEPT,
     (Standing.SETTLED, Worth.OLD): Verdict.KEPT,
     (Standing.SETTLED, Worth.UNFINISHED): Verdict.KEPT,
     (Standing.DOOMED, Worth.GOOD): Verdict.KEPT,
+    (Standing.DOOMED, Worth.DAMAGED): Verdict.KEPT,
     (Standing.DOOMED, Worth.WRONG): Verdict.KEPT,
     (Standing.DOOMED, Worth.OLD): Verdict.KEPT,
     (Standing.DOOMED, Worth.UNFINISHED): Verdict.KEPT,

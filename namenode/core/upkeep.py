@@ -15,7 +15,6 @@ import msgspec
 from dolmen.protocol.datanode_messages import (
     AnyCommand,
     CheckReplica,
-    InvalidateReplica,
     TransferReplica,
 )
 from dolmen.protocol.tokens import Access, BlockToken, ClusterKeys
@@ -24,6 +23,7 @@ from namenode.core.block_map import Standing, Tables, look_up
 from namenode.core.conditions import REPAIRED, Condition
 from namenode.core.datanodes import Datanodes, DatanodeState, Liveness
 from namenode.core.deletions import (
+    command_of,
     may_repeat,
     new_orders,
     order_excess,
@@ -358,8 +358,7 @@ class Upkeep:
                 continue
             given.sent_ms = now.loop_ms
             if given.orphan or self._is_proven(block_id, datanode, tables):
-                order = InvalidateReplica(block_id, given.stamp)
-                dispatches.append(Dispatch(datanode_id, order))
+                dispatches.append(Dispatch(datanode_id, command_of(block_id, given)))
         return dispatches
 
     def _is_proven(self, block_id: int, datanode: DatanodeState, tables: Tables) -> bool:

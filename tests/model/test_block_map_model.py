@@ -2,7 +2,8 @@
 
 After every step what is noted of each block is what a count from scratch gives, and no order takes
 a good replica of a live block unless as many as are wanted remain on datanodes that really have
-them. When everybody is back and has reported, the cluster heals: every block of which a good
+them, and none a damaged one unless a good one remains: the last readable replica is never ordered
+away. When everybody is back and has reported, the cluster heals: every block of which a good
 replica is left has as many as are wanted, well spread, and nothing else is left anywhere.
 """
 
@@ -17,6 +18,7 @@ from dolmen.protocol.datanode_messages import (
     ChangeKind,
     CommandFailed,
     InvalidateReplica,
+    QuarantineReplica,
     ReplicaReport,
     ReplicaState,
     TransferReplica,
@@ -78,6 +80,14 @@ class BlockMapMachine(RuleBasedStateMachine):
         block_id = block_number(number)
         if index in self.connected and not self._is_last_good(index, block_id):
             self._store(index, replica(block_id, **kind))
+
+    @rule(index=INDEX, number=NUMBER)
+    def damage(self, index: int, number: int) -> None:
+        """Some bytes of a replica go bad and its datanode finds it, also of the last good one."""
+        block_id = block_number(number)
+        held = self.world.held[index].get(block_id)
+        if index in self.connected and held is not None and held.state is ReplicaState.FINALIZED:
+            self._store(index, replica(block_id, held.stamp, ReplicaState.DAMAGED, held.digest))
 
     @rule(index=INDEX, number=NUMBER, corrupt=st.booleans())
     def lose(self, index: int, number: int, corrupt: bool) -> None:
@@ -198,6 +208,8 @@ class BlockMapMachine(RuleBasedStateMachine):
         for index, command in commands:
             if isinstance(command, InvalidateReplica):
                 self._check_order(index, command)
+            elif isinstance(command, QuarantineReplica):
+                self._check_quarantine(index, command)
             self.outbox[index].append(command)
 
     def _check_order(self, index: int, order: InvalidateReplica) -> None:
@@ -214,6 +226,14 @@ class BlockMapMachine(RuleBasedStateMachine):
         ]
         assert len(proof) >= wanted, f"{order} to {index} leaves {proof} of {wanted}"
 
+    def _check_quarantine(self, index: int, order: QuarantineReplica) -> None:
+        block_id = order.block_id
+        self.ordered[index, block_id] = order.stamp
+        assert self._wanted(block_id) is not None, f"{order} to {index}: it is of no file"
+        others = [other for other in self._safe_on(block_id) if other in self.connected]
+        assert others, f"{order} to {index} leaves nothing to read"
+        assert index not in others, f"{order} to {index}: it is good"
+
     # ------------------------------------------------------------ what datanodes do
 
     def _carry_out(self, index: int, command: AnyCommand) -> None:
@@ -229,6 +249,10 @@ class BlockMapMachine(RuleBasedStateMachine):
             held = self.world.held[index].get(command.block_id)
             if held is not None and held.stamp == command.stamp:
                 self._drop(index, command.block_id, ChangeKind.DELETED)
+        elif isinstance(command, QuarantineReplica):
+            held = self.world.held[index].get(command.block_id)
+            if held == replica(command.block_id, command.stamp, ReplicaState.DAMAGED):
+                self._drop(index, command.block_id, ChangeKind.CORRUPT)
 
     def _drop(self, index: int, block_id: int, kind: ChangeKind) -> None:
         self.world.lose(index, block_id, kind)

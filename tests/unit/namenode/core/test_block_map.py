@@ -23,7 +23,8 @@ from tests.unit.namenode.core.replica_world import (
 
 COMMITTED = Block(1, 1, 0, STAMP, LENGTH_BYTES, DIGEST, BlockState.COMMITTED)
 OPEN = Block(1, 1, 0, STAMP, 0, b"", BlockState.UNDER_CONSTRUCTION)
-UNFINISHED = [state for state in ReplicaState if state is not ReplicaState.FINALIZED]
+NEVER_UNFINISHED = (ReplicaState.FINALIZED, ReplicaState.DAMAGED)
+UNFINISHED = [state for state in ReplicaState if state not in NEVER_UNFINISHED]
 
 
 @pytest.mark.parametrize(
@@ -31,6 +32,9 @@ UNFINISHED = [state for state in ReplicaState if state is not ReplicaState.FINAL
     [
         (COMMITTED, STAMP, ReplicaState.FINALIZED, DIGEST, Worth.GOOD),
         (COMMITTED, STAMP, ReplicaState.FINALIZED, b"x" * 16, Worth.WRONG),
+        (COMMITTED, STAMP, ReplicaState.DAMAGED, DIGEST, Worth.DAMAGED),
+        (COMMITTED, STAMP - 1, ReplicaState.DAMAGED, DIGEST, Worth.OLD),
+        (OPEN, STAMP, ReplicaState.DAMAGED, DIGEST, Worth.UNFINISHED),
         (COMMITTED, STAMP - 1, ReplicaState.FINALIZED, DIGEST, Worth.OLD),
         (COMMITTED, STAMP + 1, ReplicaState.FINALIZED, DIGEST, Worth.OLD),
         (COMMITTED, STAMP - 1, ReplicaState.BEING_WRITTEN, b"", Worth.OLD),
@@ -60,6 +64,7 @@ def test_the_table_has_a_verdict_for_everything_that_can_be_reported() -> None:
 def test_only_what_is_worthless_to_a_complete_block_or_has_no_block_may_go() -> None:
     may_go = {Verdict.GOES, Verdict.GOES_WITH_PROOF}
     assert {case for case, verdict in VERDICTS.items() if verdict in may_go} == {
+        (Standing.COMPLETE, Worth.DAMAGED),
         (Standing.COMPLETE, Worth.WRONG),
         (Standing.COMPLETE, Worth.OLD),
         (Standing.COMPLETE, Worth.UNFINISHED),
