@@ -1,5 +1,6 @@
 """`dolmen cp`: files and directories within a cluster, or from one cluster to another."""
 
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +12,7 @@ from dolmen.cli.copy_plan import below, place
 from dolmen.cli.options import gathered
 from dolmen.cli.progress import Meter, meter
 from dolmen.cli.said import Said, client_options, settings_flags
-from dolmen.cli.session import Failures, Session, in_parallel, run
+from dolmen.cli.session import Failures, Session, Work, in_parallel, run
 from dolmen.cli.sources import Found, files_below, find_sources
 from dolmen.cli.store import FileShape, destination_in, store
 from dolmen.cli.transfer_options import transfer_options
@@ -67,21 +68,23 @@ async def _copy(session: Session, options: CopyOptions, shape: FileShape) -> Non
     client = await session.client(options.target)
     several = len(options.sources) > 1 or any(found.by_pattern for found in sources)
     target = await destination_in(client, options.target, several=several)
-    copies: list[Copy] = []
-    for found in sources:
-        with failures.looking():
-            root = place(found.source, target, recursive=options.recursive)
-            if found.client is client:
-                _check_apart(found, root)
-            copies += await _plan(found, client, root)
     with meter("cp", quiet=options.quiet) as shown:
-        shown.expect(sum(item.length_bytes for item in copies))
 
         async def do(item: Copy) -> None:
             with failures.item():
                 await _copy_file(item, client, shape, shown)
 
-        await in_parallel([partial(do, item) for item in copies], options.jobs)
+        async def all_files() -> AsyncIterator[Work]:
+            for found in sources:
+                with failures.looking():
+                    root = place(found.source, target, recursive=options.recursive)
+                    if found.client is client:
+                        _check_apart(found, root)
+                    async for item in _copies(found, client, root):
+                        shown.expect(item.length_bytes)
+                        yield partial(do, item)
+
+        await in_parallel(all_files(), options.jobs)
     failures.end()
 
 
@@ -92,16 +95,14 @@ def _check_apart(found: Found, root: str) -> None:
         raise RequestRefused(f"cannot be copied into itself, as {root}", found.info.path)
 
 
-async def _plan(found: Found, client: Client, root: str) -> list[Copy]:
+async def _copies(found: Found, client: Client, root: str) -> AsyncIterator[Copy]:
     """The files to copy; the directories for them are made."""
-    copies = []
     async for entry, relative in files_below(found):
         if entry.kind is EntryKind.DIRECTORY:
             await client.make_directory(below(root, relative), parents=True, exist_ok=True)
         else:
             target = below(root, relative)
-            copies.append(Copy(found.client, entry.path, target, entry.length_bytes))
-    return copies
+            yield Copy(found.client, entry.path, target, entry.length_bytes)
 
 
 async def _copy_file(item: Copy, client: Client, shape: FileShape, shown: Meter) -> None:

@@ -16,6 +16,7 @@ from dolmen.protocol.errors import (
 from dolmen.runtime.setting import SettingsError
 
 EXIT_SOME_FAILED = 1
+EXIT_NO = 1  #: what `dolmen test` answers
 EXIT_USAGE = 2
 EXIT_NOT_FOUND = 3
 EXIT_REFUSED = 4

@@ -8,6 +8,7 @@ import errno
 import os
 import secrets
 import stat
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +22,7 @@ from dolmen.cli.copy_plan import Destination, below, place
 from dolmen.cli.options import gathered
 from dolmen.cli.progress import Meter, meter
 from dolmen.cli.said import client_options
-from dolmen.cli.session import Failures, Session, in_parallel, run
+from dolmen.cli.session import Failures, Session, Work, in_parallel, run
 from dolmen.cli.sources import Found, files_below, find_sources
 from dolmen.cli.streams import (
     fetch,
@@ -62,7 +63,7 @@ class Download:
 
 @click.command()
 @path_arguments("sources")
-@click.argument("target", metavar="TARGET")
+@click.argument("target", type=click.Path(), metavar="TARGET")
 @transfer_options
 @client_options
 @gathered(GetOptions)
@@ -91,32 +92,32 @@ async def _get(session: Session, options: GetOptions) -> None:
         return
     several = len(options.sources) > 1 or any(found.by_pattern for found in sources)
     target = _destination(options.target, several)
-    downloads: list[Download] = []
-    for found in sources:
-        with failures.looking():
-            root = place(found.source, target, recursive=options.recursive)
-            downloads += await _plan(found, root)
     with meter("get", quiet=options.quiet) as shown:
-        shown.expect(sum(download.length_bytes for download in downloads))
 
         async def do(download: Download) -> None:
             with failures.item():
                 await _get_file(download, options.force, shown)
 
-        await in_parallel([partial(do, item) for item in downloads], options.jobs)
+        async def all_files() -> AsyncIterator[Work]:
+            for found in sources:
+                with failures.looking():
+                    root = place(found.source, target, recursive=options.recursive)
+                    async for download in _downloads(found, root):
+                        shown.expect(download.length_bytes)
+                        yield partial(do, download)
+
+        await in_parallel(all_files(), options.jobs)
     failures.end()
 
 
-async def _plan(found: Found, root: str) -> list[Download]:
+async def _downloads(found: Found, root: str) -> AsyncIterator[Download]:
     """The files to copy; the directories for them are made."""
-    downloads = []
     async for entry, relative in files_below(found):
         target = Path(below(root, relative))
         is_directory = entry.kind is EntryKind.DIRECTORY
         _make_directory(target if is_directory else target.parent)
         if not is_directory:
-            downloads.append(Download(found.client, entry.path, target, entry.length_bytes))
-    return downloads
+            yield Download(found.client, entry.path, target, entry.length_bytes)
 
 
 def _check(info: FileInfo, local_hash: bytes) -> None:

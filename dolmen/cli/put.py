@@ -3,11 +3,12 @@
 import glob
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from io import FileIO
+from itertools import islice
 from pathlib import Path
 
 import click
@@ -18,12 +19,15 @@ from dolmen.cli.globs import has_magic
 from dolmen.cli.options import gathered
 from dolmen.cli.progress import Meter, NoMeter, meter
 from dolmen.cli.said import Said, client_options, settings_flags
-from dolmen.cli.session import Failures, Session, in_parallel, run
+from dolmen.cli.session import Failures, Session, Work, in_parallel, run
 from dolmen.cli.store import FileShape, destination_in, store
 from dolmen.cli.streams import STANDARD_INPUT, in_own_thread, local_pieces
 from dolmen.cli.transfer_options import transfer_options
 from dolmen.client import Client
 from dolmen.protocol.errors import RequestRefused
+
+#: A thread for each would cost more than looking at it.
+LOOKED_AT_TOGETHER = 100
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class Upload:
 
 
 @click.command()
-@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.argument("sources", nargs=-1, required=True, type=click.Path(), metavar="SOURCE...")
 @click.argument("target", type=ClusterPathType())
 @transfer_options
 @settings_flags("block_size", "replication", default="the cluster's")
@@ -77,30 +81,37 @@ async def _put(session: Session, options: PutOptions, shape: FileShape) -> None:
         await _put_standard_input(client, target, shape)
         return
     failures = Failures()
-    directories: list[str] = []
-    uploads: list[Upload] = []
-    for source in sources:
-        with failures.looking():
-            root = place(_look(source), target, recursive=options.recursive)
-            for path, relative, found in await in_own_thread(
-                partial(_look_below, source, failures)
-            ):
-                if stat.S_ISDIR(found.st_mode):
-                    directories.append(below(root, relative))
-                else:
-                    uploads.append(Upload(path, below(root, relative), found.st_size))
-    for directory in directories:
-        with failures.looking():
-            await client.make_directory(directory, parents=True, exist_ok=True)
     with meter("put", quiet=options.quiet) as shown:
-        shown.expect(sum(upload.length_bytes for upload in uploads))
 
         async def do(upload: Upload) -> None:
             with failures.item():
                 await _put_file(client, upload, shape, shown)
 
-        await in_parallel([partial(do, upload) for upload in uploads], options.jobs)
+        async def all_files() -> AsyncIterator[Work]:
+            for source in sources:
+                with failures.looking():
+                    root = place(_look(source), target, recursive=options.recursive)
+                    async for upload in _uploads(client, source, root, failures):
+                        shown.expect(upload.length_bytes)
+                        yield partial(do, upload)
+
+        await in_parallel(all_files(), options.jobs)
     failures.end()
+
+
+async def _uploads(
+    client: Client, source: str, root: str, failures: Failures
+) -> AsyncIterator[Upload]:
+    """The files to copy to `root`; the directories for them are made."""
+    walk = _walk(source, "", (), failures)
+    while batch := await in_own_thread(lambda: list(islice(walk, LOOKED_AT_TOGETHER))):
+        for path, relative, found in batch:
+            target = below(root, relative)
+            if not stat.S_ISDIR(found.st_mode):
+                yield Upload(path, target, found.st_size)
+                continue
+            with failures.looking():
+                await client.make_directory(target, parents=True, exist_ok=True)
 
 
 async def _put_standard_input(client: Client, target: Destination, shape: FileShape) -> None:
@@ -114,6 +125,7 @@ async def _put_standard_input(client: Client, target: Destination, shape: FileSh
 async def _put_file(client: Client, upload: Upload, shape: FileShape, shown: Meter) -> None:
     # Opening a pipe waits for its writer.
     with await in_own_thread(lambda: FileIO(upload.source)) as stream:
+        shape = replace(shape, length_bytes=upload.length_bytes)
         async with aclosing(local_pieces(stream)) as pieces:
             await store(client, upload.path, pieces, shape, shown)
 
@@ -137,14 +149,10 @@ def _look(source: str) -> Source:
 Entry = tuple[str, str, os.stat_result]
 
 
-def _look_below(source: str, failures: Failures) -> list[Entry]:
-    """`source` and all below it, links followed: (path, path relative to it, what it is)."""
-    return list(_walk(source, "", (), failures))
-
-
 def _walk(
     path: str, relative: str, above: tuple[tuple[int, int], ...], failures: Failures
 ) -> Iterator[Entry]:
+    """`path` and all below it, links followed: (path, path relative to it, what it is)."""
     found = os.stat(path)  # noqa: PTH116 - a string, whose closing slash has a meaning
     if not stat.S_ISDIR(found.st_mode):
         if relative and not stat.S_ISREG(found.st_mode):

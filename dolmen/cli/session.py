@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from dataclasses import replace
 from typing import TypeVar
 
@@ -20,6 +20,9 @@ from dolmen.runtime.real_machine import real_machine
 from dolmen.runtime.settings import Settings
 
 Result = TypeVar("Result")
+
+#: One item of a command, not begun.
+Work = Callable[[], Awaitable[None]]
 
 #: Enough that a file comes from a few blocks and datanodes at once.
 STREAMS_PER_FILE = 4
@@ -122,15 +125,23 @@ class Failures:
             click.get_current_context().exit(self._codes[0] if alone else EXIT_SOME_FAILED)
 
 
-async def in_parallel(work: Sequence[Callable[[], Awaitable[None]]], limit: int) -> None:
-    """Do all of it, `limit` at a time, in order; the first error ends the rest and is raised."""
-    pending = iter(work)
+async def in_parallel(work: AsyncIterator[Work], limit: int) -> None:
+    """Do all of it, `limit` at a time, in order; the first error ends the rest and is raised.
+
+    What comes next is looked for when somebody is free to do it: of a large tree only what is under
+    way is kept.
+    """
+    looking = asyncio.Lock()
 
     async def take_and_do() -> None:
-        for piece in pending:
+        while True:
+            async with looking:
+                piece = await anext(work, None)
+            if piece is None:
+                return
             await piece()
 
-    tasks = [asyncio.create_task(take_and_do()) for _ in range(min(limit, len(work)))]
+    tasks = [asyncio.create_task(take_and_do()) for _ in range(limit)]
     try:
         await asyncio.gather(*tasks)
     finally:

@@ -25,6 +25,7 @@ class FileShape:
     replace: bool
     replication: int = 0
     block_size_bytes: int = 0
+    length_bytes: int = 0  #: what is coming, if that is known
 
     @classmethod
     def named(cls, said: Said, *, replace: bool) -> "FileShape":
@@ -46,6 +47,7 @@ async def store(
         replication=shape.replication,
         block_size_bytes=shape.block_size_bytes,
         exclusive=not shape.replace,
+        length_bytes=shape.length_bytes,
     )
     try:
         async with aclosing(_hashed(pieces, hasher)) as source:

@@ -11,7 +11,7 @@ import os
 import stat
 import sys
 import threading
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from contextlib import suppress
 from functools import partial
 from io import FileIO
@@ -88,6 +88,14 @@ async def fetch_to_standard_output(client: Client, path: str) -> None:
     sys.stdout.flush()
     with FileIO(STANDARD_OUTPUT, "w", closefd=False) as stream:
         await fetch(client, path, stream, NoMeter())
+
+
+async def to_standard_output(pieces: AsyncIterable[Buffer]) -> None:
+    """Write all that `pieces` yields behind what was printed before."""
+    sys.stdout.flush()
+    with FileIO(STANDARD_OUTPUT, "w", closefd=False) as stream:
+        async for piece in pieces:
+            await in_own_thread(partial(write_all, stream, piece))
 
 
 def hash_of(stream: FileIO) -> bytes:

@@ -1,4 +1,4 @@
-"""`dolmen mkdir`, `dolmen rm` and `dolmen mv`: what changes names and touches no data."""
+"""`dolmen mkdir`, `rm`, `rmdir` and `mv`: what changes names and touches no data."""
 
 import click
 
@@ -9,7 +9,14 @@ from dolmen.cli.session import Failures, Session, run
 from dolmen.cli.sources import Found, find_sources
 from dolmen.client import Client
 from dolmen.protocol.client_messages import EntryKind, FileInfo
-from dolmen.protocol.errors import IsADirectory, NoSuchPath, NotADirectory, RequestRefused
+from dolmen.protocol.errors import (
+    DirectoryNotEmpty,
+    IsADirectory,
+    NoSuchPath,
+    NotADirectory,
+    PathExists,
+    RequestRefused,
+)
 
 
 @click.command()
@@ -59,10 +66,32 @@ def rm(paths: tuple[ClusterPath, ...], recursive: bool, force: bool) -> None:
 
 
 @click.command()
+@path_arguments("paths")
+@click.option("-p", "parents", is_flag=True, help="Their parents, too, up to the root.")
+@client_options
+def rmdir(paths: tuple[ClusterPath, ...], parents: bool) -> None:
+    """Delete directories that are empty.
+
+    
+      dolmen rmdir -p /data/2013/01
+    """
+
+    async def work(session: Session) -> None:
+        failures = Failures()
+        for found in await find_sources(session, paths, failures):
+            with failures.item():
+                await _remove_empty(found, parents)
+        failures.end()
+
+    run(work)
+
+
+@click.command()
 @path_arguments("sources")
 @click.argument("target", type=ClusterPathType())
+@click.option("-n/-f", "keep", help="Keep, or replace, a file that exists [default: replace].")
 @client_options
-def mv(sources: tuple[ClusterPath, ...], target: ClusterPath) -> None:
+def mv(sources: tuple[ClusterPath, ...], target: ClusterPath, keep: bool) -> None:
     """Rename SOURCE to TARGET, or move sources into the directory TARGET.
 
     A file replaces a file and a directory an empty directory, in one step.
@@ -78,7 +107,11 @@ def mv(sources: tuple[ClusterPath, ...], target: ClusterPath) -> None:
         several = len(sources) > 1 or any(found.by_pattern for found in entries)
         for found in entries:
             with failures.item():
-                await _move(session, found, target, several=several)
+                path = await _path_for(session, found, target, several=several)
+                try:
+                    await found.client.rename(found.info.path, path, replace=not keep)
+                except PathExists as error:
+                    raise PathExists(f"{error.message}; without -n it is replaced", path) from None
         failures.end()
 
     run(work)
@@ -98,7 +131,22 @@ def _check_removable(info: FileInfo, recursive: bool) -> None:
         raise IsADirectory("is a directory: -r deletes it with all that is below", info.path)
 
 
-async def _move(session: Session, found: Found, target: ClusterPath, *, several: bool) -> None:
+async def _remove_empty(found: Found, parents: bool) -> None:
+    path = found.info.path
+    if path == "/":
+        raise RequestRefused("the root cannot be deleted", path)
+    if found.info.kind is not EntryKind.DIRECTORY:
+        raise NotADirectory("is a file: dolmen rm deletes it", path)
+    while path:
+        try:
+            await found.client.delete(path)
+        except DirectoryNotEmpty as error:
+            raise DirectoryNotEmpty(f"{error.message}; dolmen rm -r deletes all", path) from None
+        path = path.rpartition("/")[0] if parents else ""
+
+
+async def _path_for(session: Session, found: Found, target: ClusterPath, *, several: bool) -> str:
+    """Where `found` is moved to."""
     if session.address_of(found.asked) != session.address_of(target):
         raise RequestRefused(
             "cannot move from one cluster to another: use dolmen cp, then dolmen rm",
@@ -107,8 +155,7 @@ async def _move(session: Session, found: Found, target: ClusterPath, *, several:
     inside = await _is_directory(found.client, target.path)
     if not inside and (several or target.ends_with_slash):
         raise NotADirectory("is no directory to move into", target.path)
-    path = below(target.path, found.source.name) if inside else target.path
-    await found.client.rename(found.info.path, path)
+    return below(target.path, found.source.name) if inside else target.path
 
 
 async def _is_directory(client: Client, path: str) -> bool:

@@ -25,16 +25,23 @@ from dolmen.protocol.client_messages import (
     CreateFile,
     Delete,
     Done,
+    EntryKind,
     FileInfo,
     GetInfo,
     ListDirectory,
     Listing,
+    LocateBlocks,
+    LocatedBlock,
+    LocatedBlocks,
     MakeDirectory,
+    OpenedFile,
+    OpenFile,
     Rename,
     SetAttributes,
     WalkTree,
 )
 from dolmen.protocol.control_messages import Greeting
+from dolmen.protocol.errors import IsADirectory
 from dolmen.protocol.identifiers import LISTING_LIMIT
 from dolmen.protocol.operator_messages import ClusterReport, GetReport
 from dolmen.runtime.machine import Machine
@@ -153,6 +160,22 @@ class Client:
     async def delete(self, path: str, *, recursive: bool = False) -> None:
         """Delete a file or directory; DirectoryNotEmpty unless `recursive`."""
         await self._namenode.call(Delete(path, recursive), Done)
+
+    async def locate_blocks(self, path: str) -> AsyncIterator[LocatedBlock]:
+        """Yield the blocks of a file as it is now, each with its replicas, nearest first."""
+        opened = await self._namenode.call(OpenFile(path, self._links.host), OpenedFile)
+        if opened.info.kind is not EntryKind.FILE:
+            raise IsADirectory(f"{path} is a directory, and only files have blocks", path)
+        blocks, more, index = opened.blocks, opened.more, 0
+        while True:
+            for block in blocks:
+                yield block
+            index += len(blocks)
+            if not more or not blocks:
+                return
+            request = LocateBlocks(opened.info.inode_id, index, self._links.host)
+            page = await self._namenode.call(request, LocatedBlocks)
+            blocks, more = page.blocks, page.more
 
     async def set_attributes(self, path: str, **changes: Unpack[AttributeChanges]) -> FileInfo:
         """Change what is given, and leave what is None: replication, mode, owner, group, time."""

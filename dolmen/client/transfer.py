@@ -12,12 +12,14 @@ import posixpath
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from dolmen.client.client import Client
-from dolmen.client.reader import Reader
+from dolmen.client.writer import Writer
 from dolmen.protocol.checksums import Buffer, ContentHasher
 from dolmen.protocol.client_messages import FileInfo
-from dolmen.protocol.errors import ChecksumMismatch
+from dolmen.protocol.errors import ChecksumMismatch, FileTooLarge
+from dolmen.protocol.identifiers import FILE_BLOCKS_LIMIT
 from dolmen.runtime.disk import Disk, DiskFile
 
 PIECES_AHEAD = 8
@@ -42,6 +44,8 @@ class UploadOptions:
     mode: int = 0o644
     exclusive: bool = False
     modified_ms: int = 0
+    length_bytes: int = 0
+    """What is coming, if that is known; 0: what cannot fit is refused when it does not."""
 
 
 def no_progress(count: int) -> None:
@@ -67,6 +71,7 @@ async def upload_stream(
         exclusive=options.exclusive,
     )
     try:
+        _check_fits(writer, options.length_bytes)
         async for data in source:
             await writer.write(data)
             progress(len(data))
@@ -77,6 +82,17 @@ async def upload_stream(
     if info.content_hash != writer.content_hash:
         raise _mismatch(path, writer.content_hash, info)
     return info
+
+
+def _check_fits(writer: Writer, length_bytes: int) -> None:
+    """Refuse now what the namenode would refuse when the last block that it allows is full."""
+    if length_bytes > FILE_BLOCKS_LIMIT * writer.block_size_bytes:
+        least_mib = -(-length_bytes // (FILE_BLOCKS_LIMIT << 20))
+        raise FileTooLarge(
+            f"{length_bytes} bytes are more than {FILE_BLOCKS_LIMIT} blocks of"
+            f" {writer.block_size_bytes} bytes: use a block size of {least_mib}MiB or more",
+            writer.path,
+        )
 
 
 async def upload_file(
@@ -115,7 +131,18 @@ async def _bytes_of(file: DiskFile) -> AsyncGenerator[memoryview, None]:
 # ---------------------------------------------------------------- from the cluster
 
 
-async def read_in_order(reader: Reader, start: int, end: int) -> AsyncGenerator[memoryview, None]:
+class Ranges(Protocol):
+    """What can be read from anywhere, as a `Reader` can."""
+
+    piece_bytes: int
+
+    @property
+    def length_bytes(self) -> int: ...
+
+    async def read_into(self, offset: int, buffer: memoryview) -> int: ...
+
+
+async def read_in_order(reader: Ranges, start: int, end: int) -> AsyncGenerator[memoryview, None]:
     """Yield the bytes of a range in order, while those after them arrive.
 
     What is yielded is overwritten after the next step. Close the iterator (`contextlib.aclosing`)

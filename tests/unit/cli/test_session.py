@@ -1,12 +1,13 @@
 """Items that fail, and work in parallel."""
 
 import asyncio
+from collections.abc import AsyncIterator, Iterable
 from functools import partial
 
 import click
 import pytest
 
-from dolmen.cli.session import Failures, in_parallel
+from dolmen.cli.session import Failures, Work, in_parallel
 from dolmen.protocol.errors import NamenodeUnreachable, NoSuchPath
 
 
@@ -52,6 +53,11 @@ def test_a_namenode_that_is_gone_ends_all() -> None:
         raise NamenodeUnreachable("gone")
 
 
+async def one_by_one(items: Iterable[Work]) -> AsyncIterator[Work]:
+    for item in items:
+        yield item
+
+
 def test_no_more_than_the_limit_is_done_at_once_and_all_of_it() -> None:
     running, most, done = 0, 0, []
 
@@ -63,9 +69,39 @@ def test_no_more_than_the_limit_is_done_at_once_and_all_of_it() -> None:
         running -= 1
         done.append(number)
 
-    asyncio.run(in_parallel([partial(work, number) for number in range(20)], 3))
+    asyncio.run(in_parallel(one_by_one(partial(work, number) for number in range(20)), 3))
     assert sorted(done) == list(range(20))
     assert most == 3
+
+
+def test_no_more_is_looked_for_than_somebody_is_free_to_do() -> None:
+    looked, most = 0, 0
+    done = 0
+
+    async def work() -> None:
+        nonlocal done
+        await asyncio.sleep(0)
+        done += 1
+
+    async def look() -> AsyncIterator[Work]:
+        nonlocal looked, most
+        for _ in range(50):
+            looked += 1
+            most = max(most, looked - done)
+            yield work
+
+    asyncio.run(in_parallel(look(), 4))
+    assert done == 50
+    assert most <= 5
+
+
+def test_an_error_in_looking_is_raised() -> None:
+    async def look() -> AsyncIterator[Work]:
+        raise NoSuchPath("gone")
+        yield asyncio.sleep
+
+    with pytest.raises(NoSuchPath):
+        asyncio.run(in_parallel(look(), 2))
 
 
 def test_an_error_ends_the_rest_and_is_raised() -> None:
@@ -83,5 +119,5 @@ def test_an_error_ends_the_rest_and_is_raised() -> None:
         raise NamenodeUnreachable("gone")
 
     with pytest.raises(NamenodeUnreachable):
-        asyncio.run(in_parallel([hang, fail], 2))
+        asyncio.run(in_parallel(one_by_one([hang, fail]), 2))
     assert cancelled == [True]
