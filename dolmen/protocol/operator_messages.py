@@ -226,15 +226,17 @@ class CheckpointWritten(msgspec.Struct, frozen=True, array_like=True, tag=113):
 
 
 class BalanceProgress(msgspec.Struct, frozen=True, array_like=True, tag=114):
-    """How far balancing is. `balanced` or no `moving` and `left_bytes` that cannot move: it is
-    over, and `reason` says why nothing more can be done."""
+    """How far balancing is. Until it has `ended`, `reason` says what it waits for, if it does; then
+    it says why, and the next call would begin anew. It may end with some still `moving`: they are
+    brought to their end."""
 
     balanced: bool
     moving: int  # replicas under way
     moved_replicas: int
     moved_bytes: int
-    left_bytes: int  # above what the threshold allows, on all datanodes together
+    left_bytes: int  # beyond what the threshold allows, on all datanodes together
     reason: str = ""
+    ended: bool = False
 
 
 class TopologyReloaded(msgspec.Struct, frozen=True, array_like=True, tag=115):

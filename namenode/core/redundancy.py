@@ -174,12 +174,28 @@ class Redundancy:
         )
         return list(chosen)
 
+    def is_pending(self, block_id: int) -> bool:
+        """Return whether any replica of this block is on its way."""
+        return block_id in self._pending or block_id in self._awaited
+
+    def is_busy(self, target: DatanodeState, length_bytes: int) -> bool:
+        """Return whether this datanode takes no more now, and will in a while."""
+        allowed = self.throttle.allows(target.datanode_id, length_bytes)
+        return target.transfers >= TRANSFERS_LIMIT or not allowed
+
+    def move(
+        self, block: Block, target: DatanodeState, have: Sequence[DatanodeState], now_ms: int
+    ) -> Plan | None:
+        """Begin a copy that no lack asks for, because the block is to be elsewhere; None if the
+        throttle does not let it through."""
+        plan = Plan(block, target, self._sources(have, target, block.length_bytes))
+        return plan if self._begin(plan, now_ms) else None
+
     def is_free(self, block: Block, target: DatanodeState) -> bool:
         """Return whether this datanode may be sent a copy of this block now."""
         return (
             target.usable
-            and target.transfers < TRANSFERS_LIMIT
-            and self.throttle.allows(target.datanode_id, block.length_bytes)
+            and not self.is_busy(target, block.length_bytes)
             and block.block_id not in target.orders
             and (block.block_id, target.datanode_id) not in self._shunned
         )
