@@ -27,9 +27,9 @@ from dolmen.protocol.datanode_messages import (
 from dolmen.protocol.errors import InvalidRequest
 from dolmen.protocol.tokens import ClusterKeys
 from namenode.core.cluster import Cluster
+from namenode.core.dispatch import Dispatch
 from namenode.core.namesystem import Namesystem
 from namenode.core.replica_reports import SLICE, pieces_of
-from namenode.core.upkeep import Dispatch
 from namenode.journal import Journal
 
 COMMANDS_LIMIT = 1000

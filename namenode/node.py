@@ -22,13 +22,14 @@ from namenode.core.apply import apply_group
 from namenode.core.case import NamesystemSettings
 from namenode.core.cluster import Cluster, ClusterOptions, Means
 from namenode.core.datanodes import Patience
+from namenode.core.dispatch import Moment
 from namenode.core.invariants import check_invariants
 from namenode.core.namesystem import Namesystem
 from namenode.core.outcome import Effect
 from namenode.core.redundancy import RepairOptions
+from namenode.core.rounds import UpkeepOptions
 from namenode.core.safe_mode import SafeModeOptions
 from namenode.core.tables import BLOCKS, read_number
-from namenode.core.upkeep import Moment, UpkeepOptions
 from namenode.datanode_calls import Membership
 from namenode.journal import Journal
 from namenode.rpc import NamenodeService, Office

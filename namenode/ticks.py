@@ -12,9 +12,9 @@ from dolmen.protocol.client_messages import Done
 from dolmen.protocol.errors import DataDamaged, DolmenError, StandbyNamenode
 from dolmen.runtime.settings import Settings
 from namenode.checkpoint import Checkpointer
+from namenode.core.dispatch import Moment
 from namenode.core.outcome import Outcome
 from namenode.core.tables import View
-from namenode.core.upkeep import Moment
 from namenode.datanode_calls import Membership
 
 log = logging.getLogger(__name__)

@@ -28,17 +28,20 @@ from namenode.core import cluster_report
 from namenode.core.assessment import Assessor
 from namenode.core.block_map import Holding, Tables, damaged, good, holdings, rows_of
 from namenode.core.datanodes import Datanodes, DatanodeState, Liveness, Patience
+from namenode.core.dispatch import Dispatch, Moment
 from namenode.core.intake import Intake
 from namenode.core.knowledge import Wish
 from namenode.core.lookup import load_meta
+from namenode.core.news import News
 from namenode.core.outcome import Effect, LeaseEnded, LeaseTouched
 from namenode.core.placement import Place, Request, choose
 from namenode.core.records import DATANODE, STORAGE, AdminState, Block, Storage
 from namenode.core.redundancy import Redundancy, RepairOptions
 from namenode.core.replica_reports import Piece
+from namenode.core.rounds import Parts, UpkeepOptions
 from namenode.core.safe_mode import SafeMode, SafeModeOptions
 from namenode.core.tables import DATANODES, STORAGES, View, Writer
-from namenode.core.upkeep import Dispatch, Moment, Parts, Upkeep, UpkeepOptions
+from namenode.core.upkeep import Upkeep
 
 CHECKS_LIMIT = 1000
 """Hints of damage waiting for one datanode; a hint lost to the limit comes again with the next
@@ -86,6 +89,7 @@ class Cluster:
         self.datanodes = Datanodes(options.patience, now_ms)
         for _, value in view.scan(DATANODES):
             self.datanodes.expect(DATANODE.decode(value))
+        self._news = News()
         self._assessor = Assessor(self.datanodes)
         self._redundancy = Redundancy(options.repair, self.datanodes, means.random)
         self._safe_mode = SafeMode(options.safe_mode, load_meta(view).blocks)
@@ -97,6 +101,7 @@ class Cluster:
             self._safe_mode,
             self._intake,
             means.keys,
+            self._news,
         )
         self._upkeep = Upkeep(options.upkeep, parts)
 
@@ -196,7 +201,7 @@ class Cluster:
         if change.before is Liveness.DEAD:
             self._upkeep.classify_again(datanode)
         self._upkeep.look_around()
-        self._upkeep.news.append(f"datanode {request.datanode_id} registered, {request.address}")
+        self._news.say(f"datanode {request.datanode_id} registered, {request.address}")
 
     def leave(self, datanode_id: str) -> None:
         """A datanode's connection is gone."""
@@ -204,7 +209,7 @@ class Cluster:
         if datanode is not None and datanode.connected:
             self._upkeep.look_again(datanode.orders)
             self.datanodes.lose(datanode_id)
-            self._upkeep.news.append(f"datanode {datanode_id} is STALE: its connection is lost")
+            self._news.say(f"datanode {datanode_id} is STALE: its connection is lost")
 
     def hear(self, datanode_id: str, heartbeat: Heartbeat) -> None:
         """A heartbeat has come."""
@@ -234,7 +239,7 @@ class Cluster:
         self._intake.end(self._connected(datanode_id))
         foreign, self._intake.foreign_replicas = self._intake.foreign_replicas, 0
         if foreign:
-            self._upkeep.news.append(
+            self._news.say(
                 f"{foreign} replicas of another namespace were reported, lastly by datanode"
                 f" {datanode_id}; they are left alone"
             )
@@ -255,7 +260,7 @@ class Cluster:
         """Commands that could not be carried out: the copies among them are planned elsewhere."""
         for failure in failures:
             self._redundancy.failed(failure.block_id, datanode_id, now_ms)
-            self._upkeep.news.append(
+            self._news.say(
                 f"datanode {datanode_id} could not do a command for block"
                 f" {failure.block_id:016x}: {failure.reason[:200]}"
             )
@@ -288,8 +293,7 @@ class Cluster:
 
     def take_news(self) -> list[str]:
         """Return what happened since the last call, for the log."""
-        news, self._upkeep.news = self._upkeep.news, []
-        return news
+        return self._news.take()
 
     def report(self, view: View) -> ClusterReport:
         """Return the cluster as `dolmen report` shows it."""

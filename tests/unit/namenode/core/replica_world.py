@@ -27,13 +27,14 @@ from namenode.core import records, tables
 from namenode.core.apply import apply_group
 from namenode.core.cluster import Cluster, ClusterOptions, Means
 from namenode.core.datanodes import Patience
+from namenode.core.dispatch import Moment
 from namenode.core.edits import ClusterFormatted, DatanodeRegistered, StorageRegistered
 from namenode.core.lookup import load_block, load_inode, load_meta
 from namenode.core.outcome import BlocksChanged, BlocksDropped, BlocksForgotten, Effect
 from namenode.core.redundancy import RepairOptions
 from namenode.core.replica_reports import pieces_of
+from namenode.core.rounds import UpkeepOptions
 from namenode.core.safe_mode import SafeModeOptions
-from namenode.core.upkeep import Moment, UpkeepOptions
 
 NAMESPACE = 7
 STAMP = 10
