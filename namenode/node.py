@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from dolmen import __version__
-from dolmen.protocol.errors import StartRefused
+from dolmen.protocol.errors import InvalidRequest, StartRefused
 from dolmen.protocol.identifiers import parse_address
 from dolmen.protocol.tokens import ClusterKeys
 from dolmen.runtime.machine import Machine
@@ -30,11 +30,13 @@ from namenode.core.redundancy import RepairOptions
 from namenode.core.rounds import UpkeepOptions
 from namenode.core.safe_mode import SafeModeOptions
 from namenode.core.tables import BLOCKS, read_number
+from namenode.core.topology import Topology
 from namenode.datanode_calls import Membership
 from namenode.journal import Journal
 from namenode.rpc import NamenodeService, Office
 from namenode.store import Store, StoreOptions, open_store
 from namenode.ticks import Ticks
+from namenode.topology_file import TopologyFile
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +51,7 @@ class NamenodeOptions:
     advertise: str | None = None  # host:port under which others reach it
     secret_file: str | None = None
     settings: Settings = field(default_factory=Settings)
+    topology_file: str | None = None  # says which datanode is in which rack
     insecure: bool = False  # may listen on an address that is not loopback, believing its clients
 
 
@@ -86,12 +89,16 @@ class Namenode:
 
     async def _start_on(self, store: Store) -> None:
         membership = self._assemble(store)
+        topology = TopologyFile(store.disk, self._options.topology_file)
+        if topology.path is not None:
+            membership.cluster.take_topology(await _read_at_start(topology))
         office = Office(
             membership,
             store.cluster_id,
             self._options.settings,
             self._machine.wall_clock_ms,
             self._machine.random,
+            topology,
         )
         listener = await self._machine.transport.listen(
             NamenodeService(office), self._options.host, self._options.port
@@ -209,6 +216,13 @@ class Namenode:
         self._machine.transport.abort()
         if self._store is not None:
             self._store.kill()
+
+
+async def _read_at_start(file: TopologyFile) -> Topology:
+    try:
+        return await file.read()
+    except InvalidRequest as error:
+        raise StartRefused(error.message) from None
 
 
 def _look_away(task: asyncio.Task[None]) -> None:

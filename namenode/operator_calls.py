@@ -3,12 +3,19 @@
 What changes the namespace's records goes through the one door like any other mutation.
 """
 
+import asyncio
 from dataclasses import dataclass
 
-from dolmen.protocol.control_messages import Reply
+from dolmen.protocol.control_messages import ClientCall, Reply
 from dolmen.protocol.errors import InvalidRequest
-from dolmen.protocol.operator_messages import GetReport, OperatorRead
+from dolmen.protocol.operator_messages import (
+    Balance,
+    GetReport,
+    ReloadTopology,
+    TopologyReloaded,
+)
 from namenode.datanode_calls import Membership
+from namenode.topology_file import TopologyFile
 
 
 @dataclass(frozen=True)
@@ -16,12 +23,28 @@ class OperatorCalls:
     """Answers the calls of operators."""
 
     membership: Membership
+    topology: TopologyFile
 
-    async def answer(self, request: OperatorRead) -> Reply:
+    async def answer(self, call: ClientCall) -> Reply:
         """Answer one call. Raises the DolmenError that refuses it."""
-        match request:
+        match call.request:
             case GetReport():
                 with self.membership.journal.snapshot() as view:
                     return self.membership.cluster.report(view)
-            case _:
-                raise InvalidRequest(f"{type(request).__name__} is not known here")
+            case Balance() as balance:
+                now_ms = int(asyncio.get_running_loop().time() * 1000)
+                return self.membership.cluster.balancer.ask(balance, _asker(call), now_ms)
+            case ReloadTopology():
+                return await self._reload_topology()
+            case unknown:
+                raise InvalidRequest(f"{type(unknown).__name__} is not known here")
+
+    async def _reload_topology(self) -> TopologyReloaded:
+        topology = await self.topology.read()
+        changed = self.membership.cluster.take_topology(topology)
+        return TopologyReloaded(changed, len(set(topology.racks.values())))
+
+
+def _asker(call: ClientCall) -> str:
+    """Return who asks: a client, which may be one of several of its user."""
+    return f"{call.user}'s client {call.client_id.hex()[:8]}"

@@ -37,6 +37,7 @@ from dolmen.runtime.settings import Settings
 from dolmen.runtime.transport import Incoming, Outgoing
 from namenode.datanode_calls import DatanodeConnection, Membership
 from namenode.operator_calls import OperatorCalls
+from namenode.topology_file import TopologyFile
 
 CLIENT = "client"
 DATANODE = "datanode"
@@ -55,6 +56,7 @@ class Office:
     settings: Settings
     wall_clock_ms: Callable[[], int]
     random: Random
+    topology: TopologyFile
 
 
 class NamenodeService:
@@ -142,7 +144,7 @@ class NamenodeSession:
                 asyncio.get_running_loop().time() + WAIT_S,
             )
         if isinstance(call.request, OperatorRead):
-            return await OperatorCalls(membership).answer(call.request)
+            return await OperatorCalls(membership, self._office.topology).answer(call)
         if isinstance(call.request, ReportCorruptReplica):
             hint = call.request
             membership.cluster.take_hint(hint.block_id, hint.stamp, hint.datanode_id)

@@ -24,7 +24,9 @@ from namenode.core.conditions import (
     UNDER_REPLICATED,
     Condition,
     Conditions,
+    Cramped,
     Surroundings,
+    has_gained,
     judge,
     survey,
 )
@@ -39,6 +41,8 @@ class Changes(msgspec.Struct, frozen=True):
     new_host: bool
     second_rack: bool  # a new rack, where there was one at most
     fewer: bool  # a host or rack less
+    roomier_host: bool  # one has room for a block that is crowded for want of it
+    roomier_rack: bool  # one has room for a block that is in one rack for want of it
 
 
 class Assessor:
@@ -48,6 +52,7 @@ class Assessor:
         self._datanodes = datanodes
         self.conditions = Conditions()
         self.around = Surroundings({}, {})
+        self.cramped = Cramped()
         self.unsound: dict[int, None] = {}
         """Complete blocks of which somebody holds a replica that is worth nothing, in turn."""
         self.crowded: dict[int, None] = {}
@@ -65,6 +70,8 @@ class Assessor:
             new_host=bool(hosts - before.hosts.keys()),
             second_rack=len(before.racks) <= 1 and bool(racks - before.racks.keys()),
             fewer=bool(before.hosts.keys() - hosts or before.racks.keys() - racks),
+            roomier_host=has_gained(before.hosts, self.around.hosts, self.cramped.on_hosts_bytes),
+            roomier_rack=has_gained(before.racks, self.around.racks, self.cramped.in_racks_bytes),
         )
 
     def held(self, known: Known, soft: View) -> list[Holding]:
@@ -87,6 +94,8 @@ class Assessor:
             return known
         self.unpublished.pop(block_id, None)
         self.conditions.set(block_id, condition)
+        if condition is None:
+            self.cramped.note(count_on, length_bytes, self.around)
         _mark(self.crowded, block_id, len({d.host for d in count_on}) < len(count_on))
         _mark(self.unsound, block_id, any(is_worthless(holding) for holding in held))
         self._note_corrupt(block_id, held, condition)

@@ -26,6 +26,7 @@ from dolmen.protocol.operator_messages import ClusterReport
 from dolmen.protocol.tokens import ClusterKeys, Target
 from namenode.core import cluster_report
 from namenode.core.assessment import Assessor
+from namenode.core.balancing import Balancer
 from namenode.core.block_map import Holding, Tables, damaged, good, holdings, rows_of
 from namenode.core.datanodes import Datanodes, DatanodeState, Liveness, Patience
 from namenode.core.dispatch import Dispatch, Moment
@@ -41,6 +42,7 @@ from namenode.core.replica_reports import Piece
 from namenode.core.rounds import Parts, UpkeepOptions
 from namenode.core.safe_mode import SafeMode, SafeModeOptions
 from namenode.core.tables import DATANODES, STORAGES, View, Writer
+from namenode.core.topology import Topology
 from namenode.core.upkeep import Upkeep
 
 CHECKS_LIMIT = 1000
@@ -94,6 +96,7 @@ class Cluster:
         self._redundancy = Redundancy(options.repair, self.datanodes, means.random)
         self._safe_mode = SafeMode(options.safe_mode, load_meta(view).blocks)
         self._intake = Intake(self.datanodes, self._assessor, self._redundancy, self._safe_mode)
+        self.balancer = Balancer(self.datanodes, self._assessor, self._redundancy)
         parts = Parts(
             self.datanodes,
             self._assessor,
@@ -102,6 +105,7 @@ class Cluster:
             self._intake,
             means.keys,
             self._news,
+            self.balancer,
         )
         self._upkeep = Upkeep(options.upkeep, parts)
 
@@ -202,6 +206,16 @@ class Cluster:
             self._upkeep.classify_again(datanode)
         self._upkeep.look_around()
         self._news.say(f"datanode {request.datanode_id} registered, {request.address}")
+
+    def take_topology(self, topology: Topology) -> int:
+        """Take over what the topology file says; return how many racks are others now. A block may
+        be badly spread now, or not any more: all are looked at."""
+        changed = self.datanodes.take_topology(topology)
+        if changed:
+            self._upkeep.look_at_all()
+        for datanode in changed:
+            self._news.say(f"datanode {datanode.datanode_id} is in rack {datanode.rack} now")
+        return len(changed)
 
     def leave(self, datanode_id: str) -> None:
         """A datanode's connection is gone."""

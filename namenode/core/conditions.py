@@ -81,6 +81,32 @@ def judge(
     return Condition.MIS_REPLICATED if crowded or narrow else None
 
 
+class Cramped(msgspec.Struct):
+    """The smallest blocks that are spread as well as the room allows, and could be better: as soon
+    as another host or rack has room for such a one, they are to be judged again."""
+
+    on_hosts_bytes: int | None = None
+    in_racks_bytes: int | None = None
+
+    def note(
+        self, held_by: Sequence[DatanodeState], length_bytes: int, around: Surroundings
+    ) -> None:
+        """A block that is not called badly spread is so on these datanodes."""
+        hosts = {datanode.host for datanode in held_by}
+        racks = {datanode.rack for datanode in held_by}
+        if len(hosts) < len(held_by) and around.hosts.keys() - hosts:
+            self.on_hosts_bytes = min(self.on_hosts_bytes or length_bytes, length_bytes)
+        if len(held_by) > 1 and len(racks) == 1 and around.racks.keys() - racks:
+            self.in_racks_bytes = min(self.in_racks_bytes or length_bytes, length_bytes)
+
+
+def has_gained(before: dict[str, int], now: dict[str, int], needed_bytes: int | None) -> bool:
+    """Return whether any host or rack has so much room now, and had not before."""
+    if needed_bytes is None:
+        return False
+    return any(before.get(name, -1) < needed_bytes <= room for name, room in now.items())
+
+
 def _offers_other(offered: dict[str, int], taken: set[str], length_bytes: int) -> bool:
     return any(room >= length_bytes and name not in taken for name, room in offered.items())
 

@@ -18,6 +18,7 @@ from namenode.core.assessment import is_worthless
 from namenode.core.block_map import Holding, Tables, Worth, rows_of
 from namenode.core.datanodes import Datanodes, DatanodeState, Order
 from namenode.core.excess import choose_excess
+from namenode.core.records import AdminState
 
 ORDERS_LIMIT = 1000
 """Orders outstanding at one datanode, so that all go out with the tick that gave them, in one
@@ -45,10 +46,15 @@ def proven(held: Sequence[Holding], block_id: int) -> list[DatanodeState]:
     ]
 
 
-def order_excess(held: Sequence[Holding], block_id: int, wanted: int) -> int:
-    """Order the replicas deleted that are too many; return how many were."""
+def order_excess(held: Sequence[Holding], block_id: int, wanted: int, moving_from: str = "") -> int:
+    """Order the replicas deleted that are too many; return how many were.
+
+    As many as are wanted remain on datanodes in service: one that leaves is proof of nothing that
+    lasts.
+    """
     stamps = {holding.datanode.datanode_id: holding.replica.stamp for holding in held}
-    excess = choose_excess(proven(held, block_id), wanted)
+    staying = [d for d in proven(held, block_id) if d.admin_state is AdminState.IN_SERVICE]
+    excess = choose_excess(staying, wanted, moving_from)
     return sum(order(d, block_id, Order(stamps[d.datanode_id])) for d in excess)
 
 

@@ -181,6 +181,8 @@ class MoveSearch:
         have = counting(held, block_id)
         if len(have) != known.wanted or len(proven(held, block_id)) != len(have):
             return Obstacle.UNPROVEN
+        if not all(datanode.usable for datanode in have):
+            return Obstacle.UNPROVEN
         return Searched(block, known.wanted, held, have)
 
     def _unfit(

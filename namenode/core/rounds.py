@@ -11,6 +11,7 @@ import msgspec
 from dolmen.protocol.datanode_messages import TransferReplica
 from dolmen.protocol.tokens import Access, BlockToken, ClusterKeys
 from namenode.core.assessment import Assessor
+from namenode.core.balancing import Balancer
 from namenode.core.block_map import Standing, Tables, look_up
 from namenode.core.conditions import REPAIRED, Condition
 from namenode.core.datanodes import Datanodes, DatanodeState
@@ -34,8 +35,9 @@ FRUITLESS_LIMIT = 1024
 """Blocks in a row that could not be repaired, after which the others of their urgency wait for the
 next round: all datanodes are busy, or full. Some 40 ms of a round."""
 
-UNSOUND, ORPHANS, REPEATS = "unsound", "orphans", "repeats"
-"""What a round does beside repair and excess: worthless replicas, blocks of no file, orders."""
+UNSOUND, ORPHANS, REPEATS, BALANCE = "unsound", "orphans", "repeats", "balance"
+"""What a round does beside repair and excess: worthless replicas, blocks of no file, orders, and
+balancing last."""
 
 
 class UpkeepOptions(msgspec.Struct, frozen=True):
@@ -56,6 +58,7 @@ class Parts(msgspec.Struct, frozen=True):
     intake: Intake
     keys: ClusterKeys
     news: News
+    balancer: Balancer
 
 
 class Rounds:
@@ -79,9 +82,11 @@ class Rounds:
     def begin(self, now: Moment) -> None:
         """Begin a round with what there is to do and nothing holds up; say why the rest waits."""
         conditions, news = self._assessor.conditions, self._parts.news
-        in_safe_mode = self._parts.safe_mode.reason() is not None
+        safe_mode = self._parts.safe_mode.reason()
+        in_safe_mode = safe_mode is not None
         awaited = news.note("repair waits", None if in_safe_mode else self._datanodes.awaited())
         vanished = news.note("deletions wait, repair goes on", self._datanodes.vanished())
+        to_move = self._parts.balancer.begin_round(safe_mode or awaited or vanished, now.loop_ms)
         self._left = {}
         if in_safe_mode:
             return
@@ -98,6 +103,7 @@ class Rounds:
             for block_id in overdue_orders(datanode, sent_before_ms)
         ]
         self._left[REPEATS] = len(self._overdue)
+        self._left[BALANCE] = to_move
         self._left = {what: count for what, count in self._left.items() if count}
 
     def step(self, tables: Tables, now: Moment) -> list[Dispatch]:
@@ -123,6 +129,9 @@ class Rounds:
             return self._repair(Condition(what), limit, tables, now)
         if what == REPEATS:
             return self._repeat_orders(limit, tables, now)
+        if what == BALANCE:
+            plans = self._parts.balancer.step(limit, tables, now.loop_ms)
+            return [self._transfer(plan, now) for plan in plans]
         if what == ORPHANS:
             self._drop_orphans(limit, tables)
         elif self._datanodes.vanished() is None:
@@ -178,7 +187,8 @@ class Rounds:
         known = self._assessor.assess(block_id, tables.view, tables.soft)
         if known.standing is Standing.COMPLETE:
             held = self._assessor.held(known, tables.soft)
-            if order_excess(held, block_id, known.wanted):
+            moving_from = self._parts.balancer.source_of(block_id)
+            if order_excess(held, block_id, known.wanted, moving_from):
                 self._assessor.assess(block_id, tables.view, tables.soft)
 
     def _trim_worthless(self, block_id: int, tables: Tables) -> None:

@@ -30,6 +30,10 @@ from namenode.core.walks import (
     Walks,
 )
 
+LOOK_PAUSE_MS = 60_000
+"""Between two walks over all blocks because a rack has gained room: room comes and goes with each
+copy on its way, and a walk over many blocks takes longer than this anyway."""
+
 
 class Upkeep:
     """Walks, rounds, and the commands that come of them."""
@@ -42,6 +46,8 @@ class Upkeep:
         self._walks = Walks()
         self._rounds = Rounds(options, parts)
         self._was_in_safe_mode = True
+        self._gained = False  # a rack has room that was wanted, and nobody has looked again yet
+        self._looked_ms: int | None = None  # when all blocks were looked at for that lastly
 
     # ------------------------------------------------------------ what happened
 
@@ -104,13 +110,25 @@ class Upkeep:
     def look_around(self) -> None:
         """See what the cluster offers: whether a block is badly spread depends on it."""
         changes = self._assessor.look_around()
-        if changes.second_rack and not self._parts.safe_mode.starting:
-            self._walks.add(NamespaceWalk())
+        self._gained |= changes.roomier_rack
+        looked_ms = self._looked_ms
+        due = looked_ms is None or self._datanodes.ran_ms >= looked_ms + LOOK_PAUSE_MS
+        if changes.second_rack or (self._gained and due):
+            self.look_at_all()
             return
-        if changes.new_host:
+        if changes.new_host or changes.roomier_host:
+            self._assessor.cramped.on_hosts_bytes = None
             self.look_again(self._assessor.crowded)
         if changes.fewer:
             self.look_again(self._assessor.conditions.of(Condition.MIS_REPLICATED))
+
+    def look_at_all(self) -> None:
+        """Racks are others now, or have room: any block may be spread better, or worse."""
+        if self._parts.safe_mode.starting:
+            return  # its end looks at all blocks
+        self._gained, self._looked_ms = False, self._datanodes.ran_ms
+        self._assessor.cramped.in_racks_bytes = None
+        self._walks.add(NamespaceWalk())
 
     def _leave_safe_mode(self) -> None:
         if self._was_in_safe_mode and not self._parts.safe_mode.starting:
@@ -132,8 +150,8 @@ class Upkeep:
         taken = self._walks.take_slice(tables.view, tables.soft)
         if taken is not None:
             self._look_at(*taken, tables, now)
-        else:
-            dispatches = self._rounds.step(tables, now)
+        if taken is None or isinstance(taken[0], NamespaceWalk):
+            dispatches = self._rounds.step(tables, now)  # a walk of hours holds up no repair
         return dispatches, not self.idle
 
     def _look_at(self, walk: object, block_ids: Iterable[int], tables: Tables, now: Moment) -> None:
