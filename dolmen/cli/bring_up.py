@@ -14,6 +14,7 @@ from random import Random
 
 from dolmen.cli.cluster_file import Cluster, Member, is_empty, locked, read_cluster, write_cluster
 from dolmen.cli.free_ports import free_ports, is_free
+from dolmen.cli.log_files import last_lines, last_log_of, log_of, stderr_of
 from dolmen.cli.processes import start_process
 from dolmen.protocol.errors import StartRefused
 from dolmen.runtime.settings_sources import load_settings
@@ -25,8 +26,6 @@ DEFAULT_PORT = 9870
 #: A cluster on one machine shares its cores and disk: more processes only wait for each other.
 DATANODES_MAX = 100
 
-LOG_LINES_SHOWN = 5
-LOG_BYTES_READ = 16 * 1024
 POLL_S = 0.02
 
 Tell = Callable[[str], None]
@@ -63,27 +62,11 @@ def bring_up(directory: Path, wanted: Wanted, deadline: float, tell: Tell) -> Cl
     return cluster
 
 
-def log_of(directory: Path, role: str, index: int) -> Path:
-    name = "namenode" if role == "namenode" else f"datanode-{index}"
-    return directory / "logs" / f"{name}.log"
-
-
-def last_lines(log: Path) -> list[str]:
-    """The end of a log, to show why its process did not do what it should."""
-    try:
-        with log.open("rb") as stream:
-            stream.seek(max(0, log.stat().st_size - LOG_BYTES_READ))
-            text = stream.read(LOG_BYTES_READ).decode(errors="replace")
-    except FileNotFoundError:
-        return []
-    return text.splitlines()[-LOG_LINES_SHOWN:]
-
-
 def check_running(directory: Path, cluster: Cluster) -> None:
     """StartRefused, with the last line of its log, if a process of the cluster has ended."""
     for role, index, member in cluster.members:
         if not member.running:
-            log = log_of(directory, role, index)
+            log = last_log_of(directory, role, index)
             lines = last_lines(log) or ["its log is empty"]
             message = lines[-1].removeprefix("dolmen: ")
             name = role if role == "namenode" else f"{role} {index}"
@@ -125,11 +108,8 @@ def _start_namenode(directory: Path, cluster: Cluster) -> None:
         raise StartRefused(
             f"port {member.port} is in use by another program: stop it, or choose another --port"
         )
-    words = ["namenode", "--dir", str(directory / "namenode"), "--port", str(member.port)]
-    member.process = start_process(
-        [*words, "--host", HOST, *_flags(cluster)], log_of(directory, "namenode", 0)
-    )
-    write_cluster(directory, cluster)
+    words = ["namenode", "--dir", str(directory / "namenode")]
+    _start(directory, cluster, ("namenode", 0, member), words)
 
 
 def _start_datanode(directory: Path, cluster: Cluster, index: int, member: Member) -> None:
@@ -137,11 +117,21 @@ def _start_datanode(directory: Path, cluster: Cluster, index: int, member: Membe
         return
     name = f"datanode-{index}"
     words = [
-        *("datanode", "--namenode", cluster.namenode.address),
-        *("--dir", str(directory / name), "--host", HOST, "--port", str(member.port)),
+        *("datanode", "--namenode", cluster.namenode.address, "--dir", str(directory / name)),
         *("--host-label", name, "--secret-file", str(_secret_file(directory))),
     ]
-    member.process = start_process([*words, *_flags(cluster)], log_of(directory, "datanode", index))
+    _start(directory, cluster, ("datanode", index, member), words)
+
+
+def _start(
+    directory: Path, cluster: Cluster, who: tuple[str, int, Member], words: list[str]
+) -> None:
+    role, index, member = who
+    listening = ["--host", HOST, "--port", str(member.port)]
+    logging = ["--log-file", str(log_of(directory, role, index))]
+    member.process = start_process(
+        [*words, *listening, *logging, *_flags(cluster)], stderr_of(directory, role, index)
+    )
     write_cluster(directory, cluster)
 
 

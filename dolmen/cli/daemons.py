@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from dolmen.cli.daemon_log import LEVELS, LogOptions
 from dolmen.cli.foreground import check_loopback, serve
 from dolmen.cli.options import Command, gathered
 from dolmen.cli.said import Said, settings_options
@@ -23,6 +24,8 @@ class NamenodeFlags:
     advertise: str | None
     secret_file: Path | None
     insecure: bool
+    log_file: Path | None
+    log_level: str
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class DatanodeFlags:
     rack: str
     secret_file: Path | None
     insecure: bool
+    log_file: Path | None
+    log_level: str
 
 
 def _address(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
@@ -49,8 +54,29 @@ def _address(ctx: click.Context, param: click.Parameter, value: str | None) -> s
     return value
 
 
-def listening_options(port: int) -> Callable[[Command], Command]:
-    """Add what both servers take: where they listen, and who may come in."""
+def log_options(command: Command) -> Command:
+    """Add --log-file and --log-level."""
+    for option in (
+        click.option(
+            "--log-file",
+            type=click.Path(dir_okay=False, path_type=Path),
+            help="Log to this file, and begin a new one before it is longer than 16 MiB; four are"
+            " kept [default: standard error].",
+        ),
+        click.option(
+            "--log-level",
+            type=click.Choice(LEVELS),
+            default="info",
+            show_default=True,
+            help="Log nothing below this.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def server_options(port: int) -> Callable[[Command], Command]:
+    """Add what both servers take: where they listen, who may come in, where they log."""
     options = (
         click.option(
             "--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="Listen here."
@@ -79,6 +105,7 @@ def listening_options(port: int) -> Callable[[Command], Command]:
             is_flag=True,
             help="Listen on an address that is not loopback, though clients are believed.",
         ),
+        log_options,
         settings_options,
     )
 
@@ -98,7 +125,7 @@ def listening_options(port: int) -> Callable[[Command], Command]:
     type=click.Path(file_okay=False, path_type=Path),
     help="Where it keeps the namespace; an empty directory becomes a new cluster.",
 )
-@listening_options(9870)
+@server_options(9870)
 @gathered(NamenodeFlags)
 def namenode(flags: NamenodeFlags) -> None:
     """Run a namenode in the foreground. SIGTERM stops it cleanly.
@@ -121,7 +148,8 @@ def namenode(flags: NamenodeFlags) -> None:
         insecure=flags.insecure,
     )
     machine = real_machine(_own_hosts(flags.advertise))
-    serve("namenode", lambda: Namenode(machine, options))
+    log = LogOptions(flags.log_file, flags.log_level)
+    serve("namenode", lambda: Namenode(machine, options), log)
 
 
 @click.command()
@@ -146,7 +174,7 @@ def namenode(flags: NamenodeFlags) -> None:
 @click.option(
     "--rack", metavar="RACK", default="/default", show_default=True, help="Which rack it is in."
 )
-@listening_options(9864)
+@server_options(9864)
 @gathered(DatanodeFlags)
 def datanode(flags: DatanodeFlags) -> None:
     """Run a datanode in the foreground. SIGTERM stops it cleanly.
@@ -173,7 +201,8 @@ def datanode(flags: DatanodeFlags) -> None:
         settings=settings,
     )
     machine = real_machine(_own_hosts(flags.advertise))
-    serve("datanode", lambda: Datanode(machine, options))
+    log = LogOptions(flags.log_file, flags.log_level)
+    serve("datanode", lambda: Datanode(machine, options), log)
 
 
 def _text(path: Path | None) -> str | None:

@@ -5,25 +5,22 @@ nothing else.
 """
 
 import asyncio
+import faulthandler
 import ipaddress
 import logging
 import logging.handlers
 import signal
 import socket
-import sys
-import time
 from collections.abc import Callable
 from typing import Protocol
 
+from dolmen.cli.daemon_log import LogOptions, let_go, start_log
 from dolmen.protocol.errors import StartRefused
 
 LOG = logging.getLogger("dolmen")
 
 #: A start that takes longer has much to recover: whoever waits wants to see what it does.
 HELD_FOR_S = 3.0
-
-#: More lines than any start writes in that time.
-HELD_LINES_MAX = 10_000
 
 
 class Node(Protocol):
@@ -53,34 +50,23 @@ def check_loopback(host: str, insecure: bool) -> None:
         )
 
 
-def serve(role: str, make: Callable[[], Node]) -> None:
-    held = _start_log()
+def serve(role: str, make: Callable[[], Node], log: LogOptions) -> None:
+    # Which thread did what when the process dies of a fault in a library.
+    faulthandler.enable()
+    held = start_log(log)
     try:
         asyncio.run(_run_until_stopped(role, make, held))
-    except StartRefused:
+    except StartRefused as error:
         held.buffer.clear()
+        if log.file is not None:
+            LOG.error("%s does not start: %s", role, error.message)
+        raise
+    except Exception:
+        if log.file is not None:
+            LOG.critical("%s ends by an error", role, exc_info=True)
         raise
     finally:
-        _let_go(held)
-
-
-def _start_log() -> logging.handlers.MemoryHandler:
-    """Log to standard error by way of a handler that holds all but warnings."""
-    stream = logging.StreamHandler(sys.stderr)
-    line = "%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s %(message)s"
-    stream.setFormatter(logging.Formatter(line, "%Y-%m-%dT%H:%M:%S"))
-    logging.Formatter.converter = time.gmtime
-    held = logging.handlers.MemoryHandler(HELD_LINES_MAX, logging.WARNING, stream)
-    logging.basicConfig(level=logging.INFO, handlers=[held])
-    # A line for each segment would be most of the log.
-    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
-    return held
-
-
-def _let_go(held: logging.handlers.MemoryHandler) -> None:
-    """Write what is held, and from now on hold nothing."""
-    held.flushLevel = logging.NOTSET
-    held.flush()
+        let_go(held)
 
 
 async def _run_until_stopped(
@@ -88,14 +74,14 @@ async def _run_until_stopped(
 ) -> None:
     asked = asyncio.Event()
     loop = asyncio.get_running_loop()
-    loop.call_later(HELD_FOR_S, _let_go, held)
+    loop.call_later(HELD_FOR_S, let_go, held)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, asked.set)
     node = make()
     stopping = asyncio.create_task(asked.wait())
     try:
         if await _ends_before(stopping, asyncio.create_task(node.start())):
-            _let_go(held)
+            let_go(held)
             LOG.info("%s ready at %s", role, _where(role, node.address))
             await _ends_before(stopping, asyncio.create_task(node.wait()))
         LOG.info("%s stops", role)

@@ -4,8 +4,9 @@ import asyncio
 import time
 from pathlib import Path
 
-from dolmen.cli.bring_up import check_running, last_lines, log_of
+from dolmen.cli.bring_up import check_running
 from dolmen.cli.cluster_file import Cluster, locked, read_cluster, write_cluster
+from dolmen.cli.log_files import last_lines, last_log_of
 from dolmen.client import Client, ClientOptions
 from dolmen.protocol.errors import StartRefused, TryAgain, Unreachable
 from dolmen.protocol.operator_messages import ClusterReport
@@ -49,13 +50,13 @@ async def _report(client: Client, deadline: float) -> ClusterReport | None:
 
 def _lacking(directory: Path, cluster: Cluster, report: ClusterReport | None) -> list[str]:
     if report is None:
-        log = log_of(directory, "namenode", 0)
+        log = last_log_of(directory, "namenode", 0)
         return [f"the namenode does not answer; the end of {log}:", *_quoted(log)]
     live = {datanode.address for datanode in report.datanodes if datanode.state == "LIVE"}
     lacking = []
     for index, member in enumerate(cluster.datanodes):
         if member.address not in live:
-            log = log_of(directory, "datanode", index)
+            log = last_log_of(directory, "datanode", index)
             lacking += [f"datanode {index} has not registered; the end of {log}:", *_quoted(log)]
     if not lacking and report.safe_mode:
         lacking = ["the namenode is in safe mode: it waits for the datanodes' block reports"]

@@ -159,8 +159,8 @@ def test_up_in_a_pipe_ends_when_it_returns(local: Local) -> None:
     namenode = local.status()[0]["pid"]
     assert os.getsid(namenode) == namenode
     targets = [os.readlink(path) for path in Path(f"/proc/{namenode}/fd").iterdir()]  # noqa: PTH115
-    log = str(local.directory / "logs" / "namenode.log")
-    assert os.readlink(f"/proc/{namenode}/fd/1") == log  # noqa: PTH115 - as the kernel has it
+    said = str(local.directory / "logs" / "namenode.stderr.log")
+    assert os.readlink(f"/proc/{namenode}/fd/1") == said  # noqa: PTH115 - as the kernel has it
     assert not [target for target in targets if target.startswith("pipe:")]
 
 
