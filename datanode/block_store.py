@@ -2,24 +2,30 @@
 
 The map is the truth for everybody who asks; what is on disk follows it under the gate of the block.
 A replica leaves the map before its files go, and before the order to delete it is acknowledged
-(rule 24). What is found damaged is put aside and reported, never deleted.
+(rule 24). What is found damaged is marked and still read, as long as the namenode has no better one
+(rule 21), then put aside; it is reported, and never deleted.
 """
 
+import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from random import Random
 
 from datanode.core.checksum_file import (
     FinalizedContents,
     decode,
     encode_records,
     encode_unfinished_header,
-    records_end,
 )
-from datanode.core.layout import Place, checksums_name, data_name, group_of
+from datanode.core.layout import Place, checksums_name, data_name, marker_name
+from datanode.core.quarantine_entry import About
 from datanode.core.receiver import ReceivedChunks
-from datanode.core.replicas import Replica, ReplicaEvent, next_state, no_such_replica
+from datanode.core.replicas import COMPLETE, Replica, ReplicaEvent, next_state, no_such_replica
+from datanode.core.scrub_schedule import ScrubClock
+from datanode.core.volume_choice import draw
 from datanode.gates import Gates
+from datanode.open_files import OpenFiles, ReplicaFiles
 from datanode.volume import Volume
 from datanode.work import Work
 from dolmen.protocol.checksums import CHECKSUM_BYTES, CHUNK_BYTES, chunk_count, first_bad_chunk
@@ -29,31 +35,13 @@ from dolmen.protocol.datanode_messages import (
     ReplicaReport,
     ReplicaState,
 )
-from dolmen.protocol.errors import ChecksumMismatch, NoSpace, Overloaded
-from dolmen.runtime.disk import DiskFile
+from dolmen.protocol.errors import ChecksumMismatch, InvalidRequest, NoSpace, Overloaded
 from dolmen.runtime.transport import PIECE_BYTES
-
-OPEN_REPLICAS_MAX = 256
-"""Replicas whose two files are kept open: a process may have 1024 files by default."""
 
 UNFINISHED_REPLICAS_MAX = 10_000
 """Each costs 12 bytes of memory a chunk, 24 KiB for a block of 128 MiB."""
 
 LOG = logging.getLogger("datanode")
-
-
-@dataclass(slots=True)
-class OpenFiles:
-    """The files of a replica that is being written."""
-
-    data: DiskFile
-    records: DiskFile
-    records_end_bytes: int
-
-    async def close(self) -> None:
-        """Close both, without sync."""
-        await self.data.close()
-        await self.records.close()
 
 
 class BlockStore:
@@ -64,16 +52,21 @@ class BlockStore:
         volumes: list[Volume],
         wall_clock_ms: Callable[[], int],
         changed: Callable[[ReplicaChange], None],
+        random: Random,
     ) -> None:
         self.volumes = volumes
+        """Those that are used, and told of."""
         self.gates = Gates()
         self.work = Work()
         self._by_storage = {volume.storage_id: volume for volume in volumes}
         self._wall_clock_ms = wall_clock_ms
         self._changed = changed
+        self._random = random
         self._replicas: dict[int, Replica] = {}
         self._unfinished: set[int] = set()
-        self._open: dict[int, OpenFiles] = {}
+        self._open = OpenFiles(self.gates)
+        self._lost_stamps: dict[int, int] = {}  # of unfinished replicas whose volume failed
+        self.scrub_clock = ScrubClock(wall_clock_ms(), asyncio.get_running_loop().time())
 
     # ------------------------------------------------------------ asking
 
@@ -94,18 +87,31 @@ class BlockStore:
         return self._by_storage[replica.storage_id]
 
     def choose_volume(self, length_bytes: int) -> Volume:
-        """Return the volume with the most room; NoSpace if that is less than `length_bytes`."""
-        best = max(self.volumes, key=lambda volume: volume.room_bytes)
-        if best.room_bytes < length_bytes:
-            raise NoSpace("; ".join(str(volume.no_space()) for volume in self.volumes))
-        return best
+        """Return a volume with room for `length_bytes`, or raise NoSpace."""
+        rooms_bytes = [volume.room_bytes for volume in self.volumes]
+        index = draw(rooms_bytes, length_bytes, self._random)
+        if index is None:
+            stories = "; ".join(str(volume.no_space()) for volume in self.volumes)
+            raise NoSpace(stories or "no volume of this datanode can be used now")
+        return self.volumes[index]
+
+    def check_not_lost(self, block_id: int, stamp: int) -> None:
+        """NoSuchReplica if a volume failed with the beginning of what is being written."""
+        if stamp <= self._lost_stamps.get(block_id, -1):
+            raise no_such_replica(block_id)
 
     def inventory(self) -> list[tuple[str, list[int]]]:
         """Return (storage id, block ids ascending) of each volume, for a full report."""
         held: dict[str, list[int]] = {volume.storage_id: [] for volume in self.volumes}
         for block_id in sorted(self._replicas):
-            held[self._replicas[block_id].storage_id].append(block_id)
+            storage_id = self._replicas[block_id].storage_id
+            if storage_id in held:  # not of a volume that is read, or given up, just now
+                held[storage_id].append(block_id)
         return list(held.items())
+
+    def block_ids(self) -> list[int]:
+        """Return the blocks of which there is a replica."""
+        return list(self._replicas)
 
     def settled_replicas(self) -> list[tuple[int, int]]:
         """Return (block id, stamp) of the FINALIZED replicas whose gate nobody holds."""
@@ -124,17 +130,19 @@ class BlockStore:
 
     def check_invariants(self) -> None:
         """Raise AssertionError if what is known of the replicas contradicts itself."""
-        occupied = {volume.storage_id: 0 for volume in self.volumes}
+        occupied = dict.fromkeys(self._by_storage, 0)
         for replica in self._replicas.values():
             occupied[replica.storage_id] += replica.occupied_bytes
-            finalized = replica.state is ReplicaState.FINALIZED
+            finalized = replica.state in COMPLETE
             assert finalized == (replica.received is None), f"{replica} has chunks, or lacks them"
             assert finalized != (replica.block_id in self._unfinished), f"{replica} is miscounted"
             if replica.received is not None:
                 replica.received.check_invariants()
         assert self._unfinished <= self._replicas.keys(), "an unfinished replica does not exist"
-        assert self._open.keys() <= self._unfinished, "files of no unfinished replica are open"
-        for volume in self.volumes:
+        assert self._unfinished.issuperset(self._open.block_ids), (
+            "files of no unfinished replica are open"
+        )
+        for volume in self._by_storage.values():
             assert volume.used_bytes == occupied[volume.storage_id], (
                 f"{volume.root} counts {volume.used_bytes} bytes of {occupied[volume.storage_id]}"
             )
@@ -151,8 +159,9 @@ class BlockStore:
         self.volume_of(replica).used_bytes += replica.occupied_bytes
 
     def tell(self, kind: ChangeKind, replica: Replica) -> None:
-        """Have the namenode told of a replica."""
-        self._changed(ReplicaChange(kind, replica.storage_id, replica.report()))
+        """Have the namenode told of a replica, unless its volume has failed meanwhile."""
+        if any(volume.storage_id == replica.storage_id for volume in self.volumes):
+            self._changed(ReplicaChange(kind, replica.storage_id, replica.report()))
 
     def tell_gone(self, block_id: int, stamp: int) -> None:
         """Have the namenode told that no volume holds this replica, as it believes."""
@@ -161,8 +170,13 @@ class BlockStore:
             self._changed(ReplicaChange(ChangeKind.DELETED, volume.storage_id, report))
 
     def settled(self, replica: Replica) -> None:
-        """The replica is FINALIZED."""
+        """The replica is FINALIZED. Its bytes were verified on their way in: that counts."""
         self._unfinished.discard(replica.block_id)
+        self.verified(replica)
+
+    def verified(self, replica: Replica) -> None:
+        """All of the replica has been verified."""
+        replica.verified_ms = self.scrub_clock.now_ms(asyncio.get_running_loop().time())
 
     def resumed(self, replica: Replica) -> None:
         """The replica is written again."""
@@ -175,6 +189,47 @@ class BlockStore:
         self._unfinished.discard(replica.block_id)
         self.volume_of(replica).used_bytes -= replica.occupied_bytes
 
+    # ------------------------------------------------------------ volumes come and go
+
+    def know(self, volume: Volume) -> None:
+        """A volume is being read: what is found on it may be added."""
+        self._by_storage[volume.storage_id] = volume
+
+    def use(self, volume: Volume) -> None:
+        """A volume has been read whole: new replicas may go there."""
+        self.volumes.append(volume)
+
+    async def lose(self, volume: Volume) -> int:
+        """A volume has failed: none of its replicas exists any more. Return how many did.
+
+        What somebody does to one of them comes to its end first, well or not.
+        """
+        if volume in self.volumes:
+            self.volumes.remove(volume)
+        theirs = [one for one in self._replicas.values() if one.storage_id == volume.storage_id]
+        held = [one for one in theirs if self.gates.is_held(one.block_id)]
+        for replica in theirs:
+            if not self.gates.is_held(replica.block_id):
+                self._lose(replica)
+        for replica in held:
+            async with self.gates.hold(replica.block_id):
+                if self._replicas.get(replica.block_id) is replica:
+                    self._lose(replica)
+        del self._by_storage[volume.storage_id]
+        for block_id in self._open.block_ids:
+            if block_id in self._unfinished:
+                continue
+            with contextlib.suppress(OSError):
+                await self.close_files(block_id)
+        return len(theirs)
+
+    def _lose(self, replica: Replica) -> None:
+        if replica.received is not None:
+            self._lost_stamps[replica.block_id] = replica.stamp
+            if len(self._lost_stamps) > UNFINISHED_REPLICAS_MAX:
+                del self._lost_stamps[next(iter(self._lost_stamps))]
+        self.forget(replica)
+
     # ------------------------------------------------------------ files of unfinished replicas
 
     async def create(self, replica: Replica) -> None:
@@ -185,66 +240,26 @@ class BlockStore:
         temporary = replica.state is ReplicaState.TEMPORARY
         header = encode_unfinished_header(volume.cluster_id, replica.block_id, temporary=temporary)
         await volume.make_directory(Place.BEING_WRITTEN, replica.block_id)
-        files = await self._open_files(replica, create=True)
-        try:
-            await files.data.truncate(0)
-            await files.records.truncate(0)
-            await files.records.write_at(0, header)
-        except OSError:
-            await files.close()
-            raise
-        files.records_end_bytes = len(header)
-        await self._keep_open(replica.block_id, files)
+        await self._open.create(volume, replica, header)
         self.add(replica)
 
-    async def files_of(self, replica: Replica) -> OpenFiles:
+    async def files_of(self, replica: Replica) -> ReplicaFiles:
         """Return the files of an unfinished replica, open. The gate is held."""
-        files = self._open.pop(replica.block_id, None)
-        if files is not None:
-            self._open[replica.block_id] = files  # the most recently used is last
-            return files
-        files = await self._open_files(replica, create=False)
-        files.records_end_bytes = records_end(await files.records.size())
-        await self._keep_open(replica.block_id, files)
-        return files
+        return await self._open.get(self.volume_of(replica), replica)
 
     async def close_files(self, block_id: int) -> None:
         """Close the files of an unfinished replica, if they are open."""
-        files = self._open.pop(block_id, None)
-        if files is not None:
-            await files.close()
+        await self._open.close(block_id)
 
     async def close(self) -> None:
         """Close all files, without sync."""
-        for block_id in list(self._open):
-            await self.close_files(block_id)
+        await self._open.close_all()
 
     def first_contents(self, replica: Replica, received: ReceivedChunks) -> bytes:
         """Return an unfinished replica's checksum file with the records of these chunks."""
         cluster_id = self.volume_of(replica).cluster_id
         header = encode_unfinished_header(cluster_id, replica.block_id, temporary=False)
         return header + encode_records(replica.block_id, received.records())
-
-    async def _open_files(self, replica: Replica, *, create: bool) -> OpenFiles:
-        volume, block_id = self.volume_of(replica), replica.block_id
-        data = await volume.disk.open(
-            volume.data_path(Place.BEING_WRITTEN, block_id), create=create
-        )
-        try:
-            path = volume.checksums_path(Place.BEING_WRITTEN, block_id, replica.stamp)
-            records = await volume.disk.open(path, create=create)
-        except OSError:
-            await data.close()
-            raise
-        return OpenFiles(data, records, 0)
-
-    async def _keep_open(self, block_id: int, files: OpenFiles) -> None:
-        self._open[block_id] = files
-        if len(self._open) > OPEN_REPLICAS_MAX:
-            idle = (one for one in self._open if not self.gates.is_held(one))
-            oldest = next(idle, None)
-            if oldest is not None:
-                await self.close_files(oldest)
 
     # ------------------------------------------------------------ finalized replicas
 
@@ -256,13 +271,6 @@ class BlockStore:
         if not isinstance(contents, FinalizedContents) or contents.digest != replica.digest:
             raise ChecksumMismatch(f"the checksum file of {replica} is of another replica")
         return contents.checksums
-
-    async def verify(self, replica: Replica) -> None:
-        """Read a finalized replica whole; ChecksumMismatch, or OSError, if it is damaged."""
-        checksums = await self.final_checksums(replica)
-        volume = self.volume_of(replica)
-        path = volume.data_path(Place.FINALIZED, replica.block_id)
-        await verify_file(volume, path, replica.length_bytes, checksums)
 
     # ------------------------------------------------------------ ends
 
@@ -283,9 +291,38 @@ class BlockStore:
             self.tell(ChangeKind.DELETED, replica)
             await self.close_files(block_id)
             volume = self.volume_of(replica)
+            if replica.state is ReplicaState.DAMAGED:
+                await volume.unmark(block_id, stamp)
             for place in (Place.FINALIZED, Place.BEING_WRITTEN):
                 await volume.remove(place, block_id, stamp)
         LOG.info("deleted %s", replica)
+
+    async def quarantine(self, block_id: int, take_order: Callable[[], int | None]) -> None:
+        """Put a DAMAGED replica aside on the namenode's order, which is as for `invalidate`."""
+        async with self.gates.hold(block_id):
+            stamp = take_order()
+            if stamp is None:
+                return
+            replica = self.find(block_id, stamp)
+            if replica.state is not ReplicaState.DAMAGED:
+                raise InvalidRequest(f"{replica} is not damaged")
+            await self.put_aside(replica, ChangeKind.CORRUPT, "damaged, and replaced elsewhere")
+
+    async def mark_damaged(self, replica: Replica, reason: str) -> None:
+        """Some of a FINALIZED replica's bytes are bad: go on serving it, as such. The gate is
+        held."""
+        LOG.warning("%s is damaged: %s", replica, reason)
+        replica.happened(ReplicaEvent.DAMAGE_FOUND)
+        self.tell(ChangeKind.STORED, replica)
+        volume = self.volume_of(replica)
+        await volume.mark_damaged(replica.block_id, replica.stamp, reason)
+
+    async def mark_sound(self, replica: Replica) -> None:
+        """All of a DAMAGED replica reads well again. The gate is held."""
+        LOG.warning("%s is sound again", replica)
+        replica.happened(ReplicaEvent.FOUND_SOUND)
+        self.tell(ChangeKind.STORED, replica)
+        await self.volume_of(replica).unmark(replica.block_id, replica.stamp)
 
     async def discard_copy(self, replica: Replica) -> None:
         """Drop a copy that failed. The gate is held."""
@@ -300,17 +337,20 @@ class BlockStore:
         self.forget(replica)
         await self.close_files(replica.block_id)
         self.tell(kind, replica)
-        await self.quarantine_files(self.volume_of(replica), replica.block_id, [replica.stamp])
+        about = About(replica.block_id, reason, replica.stamp, replica.length_bytes)
+        await self.quarantine_files(self.volume_of(replica), about, [replica.stamp])
 
-    async def quarantine_files(self, volume: Volume, block_id: int, stamps: Iterable[int]) -> None:
+    async def quarantine_files(self, volume: Volume, about: About, stamps: Iterable[int]) -> None:
         """Move what there is of a block's files into quarantine; a disk that fails keeps them."""
-        names = [data_name(block_id), *(checksums_name(block_id, stamp) for stamp in stamps)]
+        assert about.block_id is not None, "the files are a block's"
+        names = [data_name(about.block_id)]
+        for stamp in stamps:
+            names += [checksums_name(about.block_id, stamp), marker_name(about.block_id, stamp)]
         for place in (Place.FINALIZED, Place.BEING_WRITTEN):
             try:
-                await volume.make_directory(place, block_id)
-                await volume.quarantine(place, group_of(block_id), names, self._wall_clock_ms())
+                await volume.put_aside(place, names, about, self._wall_clock_ms())
             except OSError as error:
-                LOG.error("block %016x cannot be put aside: %s", block_id, error)
+                LOG.error("block %016x cannot be put aside: %s", about.block_id, error)
 
 
 async def verify_file(volume: Volume, path: str, length_bytes: int, checksums: bytes) -> None:

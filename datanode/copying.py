@@ -8,6 +8,7 @@ is done the replica is TEMPORARY: nobody is told of it, and a restart drops it.
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from datanode.block_store import BlockStore
 from datanode.core.layout import Place
 from datanode.core.receiver import ChunkRecord, ReceivedChunks
 from datanode.core.replicas import Replica, ReplicaEvent, state_after
+from datanode.core.room import Promise
 from datanode.core.throttle import Throttle
 from datanode.writing import ReplicaWriter
 from dolmen.protocol.block_messages import (
@@ -68,34 +70,44 @@ class CopyOrder:
 
 
 class ReplicaCopier:
-    """Copies replicas from other datanodes."""
+    """Copies replicas from other datanodes.
+
+    `bad_source` hears (block id, datanode id) of a source whose bytes fail the block's checksums.
+    """
 
     def __init__(
-        self, transport: Transport, store: BlockStore, writer: ReplicaWriter, stall_s: float
+        self,
+        transport: Transport,
+        store: BlockStore,
+        writer: ReplicaWriter,
+        stall_s: float,
+        bad_source: Callable[[int, str], None],
     ) -> None:
         self._transport = transport
         self._store = store
         self._writer = writer
         self._stall_s = stall_s
+        self._bad_source = bad_source
 
     async def copy(self, order: CopyOrder, throttle: Throttle | None) -> None:
         """Make the replica; when it is here already, in the wanted state, this changes nothing."""
         if not order.sources:
             raise InvalidRequest("the token names no source")
-        replica = await self._store.work.run(self._begin(order))
-        if replica is None:
+        copy = await self._store.work.run(self._begin(order, throttle))
+        if copy is None:
             return
-        copy = _Copy(order, replica, throttle)
         try:
             await self._pull(copy)
             await self._store.work.run(self._finish(copy))
         except BaseException:
-            await self._store.work.run(self._give_up(replica))
+            await self._store.work.run(self._give_up(copy.replica))
             raise
-        LOG.info("copied %s, %d bytes", replica, order.length_bytes)
+        finally:
+            copy.promise.release()
+        LOG.info("copied %s, %d bytes", copy.replica, order.length_bytes)
 
-    async def _begin(self, order: CopyOrder) -> Replica | None:
-        """Return a new TEMPORARY replica, None if what is wanted is here already."""
+    async def _begin(self, order: CopyOrder, throttle: Throttle | None) -> "_Copy | None":
+        """Make a new TEMPORARY replica, unless what is wanted is here already."""
         store = self._store
         async with store.gates.hold(order.block_id):
             present = store.get(order.block_id)
@@ -110,12 +122,15 @@ class ReplicaCopier:
             replica = Replica(
                 order.block_id, order.stamp, state, volume.storage_id, ReceivedChunks()
             )
+            promise = volume.take_room(order.length_bytes)
             try:
-                volume.take_room(order.length_bytes)
                 await store.create(replica)
-            except OSError as error:
-                raise volume.trouble(error, order.block_id) from error
-            return replica
+            except BaseException as error:
+                promise.release()
+                if isinstance(error, OSError):
+                    raise volume.trouble(error, order.block_id) from error
+                raise
+            return _Copy(order, replica, throttle, promise)
 
     # ------------------------------------------------------------ pulling
 
@@ -129,6 +144,8 @@ class ReplicaCopier:
                 return
             except DolmenError as error:
                 failures.append(f"{source.address}: {error}")
+                if isinstance(error, ChecksumMismatch):
+                    self._bad_source(copy.order.block_id, source.datanode_id)
                 LOG.warning("block %016x: source %s", copy.order.block_id, failures[-1])
             except OSError as error:
                 volume = self._store.volume_of(copy.replica)
@@ -193,6 +210,7 @@ class ReplicaCopier:
                 raise ChecksumMismatch(f"chunk {first + bad} arrived with another checksum")
             kept = data[: copy.order.length_bytes - offset]
             await self._store.work.run(self._write(copy.replica, offset, kept))
+            copy.promise.settle(len(kept))
 
     async def _wait_turn(self, copy: "_Copy", length_bytes: int) -> None:
         if copy.throttle is not None:
@@ -262,6 +280,8 @@ class _Copy:
     order: CopyOrder
     replica: Replica
     throttle: Throttle | None
+    promise: Promise
+    """The room that it has on its volume, as far as it is not written yet."""
 
 
 def _check_same(present: Replica, order: CopyOrder) -> None:

@@ -119,8 +119,6 @@ class ControlLoop:
                 raise StartRefused(f"refused by namenode {self._namenode}: {error}") from error
             except StartRefused:
                 raise
-            except OSError as error:
-                raise StartRefused(f"the directory cannot be written: {error}") from error
             except DolmenError as error:
                 self._tell_once(str(error))
             self.attempted.set()
@@ -164,10 +162,11 @@ class ControlLoop:
                 self._send_heartbeats(connection, serving, registered.heartbeat_interval_ms / 1000),
                 self._take_commands(connection, serving),
                 self._report(connection, serving),
+                serving.watch.wait_changed(),
                 connection.wait_closed(),
             )
         finally:
-            serving.commands.void_deletions()
+            serving.commands.connection_lost()
 
     async def _greet(self, connection: Connection) -> tuple[Greeting, bytes]:
         member = self._member
@@ -192,6 +191,7 @@ class ControlLoop:
         self, connection: Connection, serving: Serving, greeting: Greeting, own_nonce: bytes
     ) -> Registered:
         member = self._member
+        serving.watch.told()
         request = RegisterDatanode(
             datanode_id=member.datanode_id,
             proof=member.keys.prove_membership("datanode", own_nonce, greeting.nonce),
@@ -235,7 +235,7 @@ class ControlLoop:
         while True:
             await asyncio.sleep(interval_s)
             serving.reporter.heartbeat()
-            heartbeat = Heartbeat(await serving.storages(), serving.load)
+            heartbeat = Heartbeat(await serving.storages(), serving.load, serving.health())
             taken = await self._call(connection, DatanodeCall(heartbeat), HeartbeatTaken)
             self._check_same_epoch(taken.epoch)
 

@@ -12,7 +12,8 @@ import logging
 
 from datanode.exchanges import BlockService
 from datanode.heartbeats import ControlLoop, Profile
-from datanode.identity import Home, Membership, find_secret
+from datanode.home import Home
+from datanode.identity import Membership, find_secret, open_homes
 from datanode.options import DatanodeOptions
 from datanode.serving import Serving, open_serving
 from dolmen.protocol.errors import InvalidRequest, StartRefused
@@ -119,10 +120,10 @@ class Datanode:
                 parse_address(self._options.advertise)
         except InvalidRequest as error:
             raise StartRefused(error.message) from None
-        for home in self._homes:
-            await home.open()
+        await open_homes(self._homes)
         secret = await find_secret(self._homes, self._options.secret_file)
         self._member = Membership(self._homes, secret, self._machine.random)
+        await self._member.keep_secret()
         if self._member.cluster_id:
             await self._open(self._member.cluster_id)
         return self._member
@@ -148,10 +149,13 @@ class Datanode:
             await self._end()
 
     async def _work(self) -> None:
-        """Carry out commands, from when there are volumes to carry them out on."""
+        """Carry out commands and look after volumes and replicas, from when there are any."""
         await self._joined.wait()
         assert self._serving is not None
-        await self._serving.commands.run()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._serving.commands.run())
+            group.create_task(self._serving.care.run())
+            group.create_task(self._serving.watch.run())
 
     async def _join(self, cluster_id: str) -> Serving:
         serving = await self._open(cluster_id)
@@ -165,6 +169,7 @@ class Datanode:
         if self._serving is not None:
             if not self._killed:
                 await self._serving.store.work.finish()
+                await self._serving.care.close()
             with contextlib.suppress(OSError):
                 await self._serving.store.close()
         if not self._killed:

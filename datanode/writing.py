@@ -25,6 +25,7 @@ from dolmen.protocol.checksums import CHUNK_BYTES, block_digest
 from dolmen.protocol.datanode_messages import ChangeKind, ReplicaState
 from dolmen.protocol.errors import (
     ChecksumMismatch,
+    DataDamaged,
     InvalidRequest,
     NoSuchReplica,
     StaleGeneration,
@@ -49,6 +50,7 @@ class ReplicaWriter:
             if store.get(block_id) is not None:
                 self._find_open(block_id, stamp)
                 return
+            store.check_not_lost(block_id, stamp)
             volume = store.choose_volume(length_bytes)
             state = state_after(None, ReplicaEvent.FIRST_SEGMENT_ARRIVED)
             replica = Replica(block_id, stamp, state, volume.storage_id, ReceivedChunks())
@@ -68,11 +70,13 @@ class ReplicaWriter:
             received = replica.chunks()
             placement = received.place(piece)
             volume = self._store.volume_of(replica)
-            volume.take_room(sum(end - start for start, end in placement.writes))
+            promise = volume.take_room(sum(end - start for start, end in placement.writes))
             try:
                 await self._write(replica, piece, placement)
             except OSError as error:
                 raise volume.trouble(error, block_id) from error
+            finally:
+                promise.settle_all()
             before = received.stored_bytes
             for record in placement.records:
                 received.record(record)
@@ -115,6 +119,7 @@ class ReplicaWriter:
                 return
             if replica.state is ReplicaState.TEMPORARY:
                 raise no_such_replica(block_id)
+            _check_sound(replica)
             received = replica.chunks()
             if not received.prefix_bytes == received.end_bytes == length_bytes:
                 raise ChecksumMismatch(
@@ -164,6 +169,7 @@ class ReplicaWriter:
             replica = store.get(block_id)
             if replica is None or replica.state is ReplicaState.TEMPORARY:
                 raise no_such_replica(block_id)
+            _check_sound(replica)
             if (replica.stamp, replica.length_bytes) == (new, length_bytes) and (
                 replica.state is ReplicaState.BEING_WRITTEN
             ):
@@ -219,7 +225,10 @@ class ReplicaWriter:
             await file.close()
         if xxhash.xxh3_64_digest(chunk) != known.checksum:
             reason = f"chunk {known.index} fails its checksum"
-            await self._store.put_aside(replica, ChangeKind.CORRUPT, reason)
+            if replica.state is ReplicaState.FINALIZED:
+                await self._store.mark_damaged(replica, reason)
+            else:
+                await self._store.put_aside(replica, ChangeKind.CORRUPT, reason)
             raise ChecksumMismatch(f"{replica}: {reason}")
         return chunk
 
@@ -253,3 +262,9 @@ class ReplicaWriter:
     async def _in_doubt(self, replica: Replica, error: OSError) -> None:
         if not will_pass(error):
             await self._store.put_aside(replica, ChangeKind.CORRUPT, f"the disk failed: {error}")
+
+
+def _check_sound(replica: Replica) -> None:
+    """Raise DataDamaged if nothing may be made of this replica any more."""
+    if replica.state is ReplicaState.DAMAGED:
+        raise DataDamaged(f"{replica} fails its checksums: it takes no part in writing")

@@ -50,8 +50,14 @@ class DirectoryLock(Protocol):
 class Disk(Protocol):
     """One file system, or one volume's share of its threads."""
 
-    async def open(self, path: str, *, create: bool = False, writable: bool = True) -> DiskFile:
-        """Open a file; `create` makes it if it is missing (never truncates)."""
+    async def open(
+        self, path: str, *, create: bool = False, writable: bool = True, past_cache: bool = False
+    ) -> DiskFile:
+        """Open a file; `create` makes it if it is missing (never truncates).
+
+        With `past_cache`, reads come from the device, as far as the file is synced, and leave
+        nothing in memory: so one sees what is stored.
+        """
 
     async def read_file(self, path: str) -> bytes:
         """Return all bytes of a small file."""
@@ -72,8 +78,11 @@ class Disk(Protocol):
     async def remove_tree(self, path: str) -> None:
         """Remove a directory with all it holds; a missing one is fine."""
 
-    async def make_directories(self, path: str) -> None:
-        """Make a directory and its missing parents, each made one lasting (parents synced)."""
+    async def make_directories(self, path: str, *, below: str = "/") -> None:
+        """Make a directory and its missing parents, each made one lasting (parents synced).
+
+        FileNotFoundError if `below`, a directory above `path`, is missing: it is never made.
+        """
 
     async def sync_directory(self, path: str) -> None:
         """Make names made, renamed and removed in this directory last."""
@@ -89,6 +98,9 @@ class Disk(Protocol):
 
     async def space(self, path: str) -> tuple[int, int]:
         """Return (capacity, free) of the file system that holds `path`, in bytes."""
+
+    async def device(self, path: str) -> int:
+        """Return the number of the file system that holds `path`."""
 
     def lock_directory(self, path: str) -> DirectoryLock:
         """Take the exclusive lock of an existing directory; StartRefused if another process has it.

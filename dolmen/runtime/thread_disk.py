@@ -46,13 +46,15 @@ class ThreadDisk:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="disk")
         self._files: weakref.WeakSet[ThreadFile] = weakref.WeakSet()
 
-    async def open(self, path: str, *, create: bool = False, writable: bool = True) -> "ThreadFile":
+    async def open(
+        self, path: str, *, create: bool = False, writable: bool = True, past_cache: bool = False
+    ) -> "ThreadFile":
         flags = os.O_CLOEXEC | (os.O_RDWR if writable else os.O_RDONLY)
         if create:
             flags |= os.O_CREAT
         descriptor = self.submit(lambda: os.open(path, flags, 0o644))
         try:
-            file = ThreadFile(await asyncio.shield(descriptor), self)
+            file = ThreadFile(await asyncio.shield(descriptor), self, past_cache=past_cache)
         except asyncio.CancelledError:
             descriptor.add_done_callback(_close_unwanted)
             raise
@@ -74,8 +76,8 @@ class ThreadDisk:
     async def remove_tree(self, path: str) -> None:
         await self.run(lambda: _remove_tree(path))
 
-    async def make_directories(self, path: str) -> None:
-        await self.run(lambda: _make_directories(path))
+    async def make_directories(self, path: str, *, below: str = "/") -> None:
+        await self.run(lambda: _make_directories(path, below))
 
     async def sync_directory(self, path: str) -> None:
         await self.run(lambda: _sync_directory(path))
@@ -91,6 +93,9 @@ class ThreadDisk:
 
     async def space(self, path: str) -> tuple[int, int]:
         return await self.run(lambda: _space(path))
+
+    async def device(self, path: str) -> int:
+        return await self.run(lambda: os.stat(path).st_dev)
 
     def lock_directory(self, path: str) -> "FileLock":
         return FileLock(path)
@@ -115,14 +120,17 @@ class ThreadDisk:
 class ThreadFile:
     """An open file: its descriptor, and how many operations are using it."""
 
-    def __init__(self, descriptor: int, disk: ThreadDisk) -> None:
+    def __init__(self, descriptor: int, disk: ThreadDisk, *, past_cache: bool = False) -> None:
         self._descriptor = descriptor
         self._disk = disk
+        self._past_cache = past_cache
         self._users = 0
         self._closing = False
 
     async def read_into(self, offset: int, buffer: memoryview) -> int:
         self._check_open()
+        if self._past_cache:
+            return await self._run(lambda fd: _read_past_cache(fd, offset, buffer))
         done = self._read_in_place(offset, buffer) if len(buffer) <= INLINE_READ_BYTES else 0
         if done == len(buffer):
             return done
@@ -184,11 +192,17 @@ class ThreadFile:
 
 
 class FileLock:
-    """An flock on the file `lock` of the directory, which the kernel drops with the process."""
+    """An flock on the file `lock` of the directory, which the kernel drops with the process.
+
+    It is held by a descriptor for reading: one for writing would keep a file system from being
+    made read-only.
+    """
 
     def __init__(self, path: str) -> None:
         name = os.path.join(path, LOCK_NAME)
-        self._descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
+        self._descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -199,13 +213,21 @@ class FileLock:
             raise StartRefused(
                 f"directory {path} is in use by process {owner or 'unknown'}"
             ) from None
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # a full or read-only disk is locked all the same
+            _write_owner(name)
 
     def release(self) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def _write_owner(name: str) -> None:
+    descriptor = os.open(name, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
+    try:
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    finally:
+        os.close(descriptor)
 
 
 def _take_note(done: "asyncio.Future[T]") -> None:
@@ -227,6 +249,16 @@ def _read_fully(descriptor: int, offset: int, buffer: memoryview) -> int:
             break
         done += count
     return done
+
+
+def _read_past_cache(descriptor: int, offset: int, buffer: memoryview) -> int:
+    """The pages are dropped before and after: not O_DIRECT, which needs aligned buffers, and which
+    some file systems do not have. Pages that are not clean stay."""
+    os.posix_fadvise(descriptor, offset, len(buffer), os.POSIX_FADV_DONTNEED)
+    try:
+        return _read_fully(descriptor, offset, buffer)
+    finally:
+        os.posix_fadvise(descriptor, offset, len(buffer), os.POSIX_FADV_DONTNEED)
 
 
 def _write_fully(descriptor: int, offset: int, data: Buffer) -> None:
@@ -268,11 +300,13 @@ def _remove_tree(path: str) -> None:
         shutil.rmtree(path)
 
 
-def _make_directories(path: str) -> None:
+def _make_directories(path: str, below: str) -> None:
     """Also sync the last one that is there already: who made it may have been killed before."""
     parent = os.path.dirname(path)
     if not os.path.lexists(path):
-        _make_directories(parent)
+        if path == below:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        _make_directories(parent, below)
     try:
         os.mkdir(path)
     except FileExistsError:

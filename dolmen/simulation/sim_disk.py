@@ -54,12 +54,14 @@ class SimDisk:
         for lock in list(self._locks):
             lock.release()
 
-    async def open(self, path: str, *, create: bool = False, writable: bool = True) -> "SimFile":
+    async def open(
+        self, path: str, *, create: bool = False, writable: bool = True, past_cache: bool = False
+    ) -> "SimFile":
         inode = await self._step(lambda: self.storage.open(path, create=create))
         return SimFile(self, inode, writable=writable)
 
     async def read_file(self, path: str) -> bytes:
-        return await self._step(lambda: bytes(self.storage.file(path).data))
+        return await self._step(lambda: self.storage.file(path).readable_data())
 
     async def write_file(self, path: str, data: bytes, *, mode: int = 0o644) -> None:
         await self.run(self._write_file(path, data))
@@ -73,8 +75,8 @@ class SimDisk:
     async def remove_tree(self, path: str) -> None:
         await self.run(self._remove_tree(path))
 
-    async def make_directories(self, path: str) -> None:
-        await self.run(self._make_directories(path))
+    async def make_directories(self, path: str, *, below: str = "/") -> None:
+        await self.run(self._make_directories(path, below))
 
     async def sync_directory(self, path: str) -> None:
         await self._step(lambda: self.storage.sync_directory(path), self.times.sync_s)
@@ -90,15 +92,16 @@ class SimDisk:
 
     async def space(self, path: str) -> tuple[int, int]:
         def look() -> tuple[int, int]:
-            self.storage.find(path)
-            capacity = self.storage.capacity_bytes
-            return capacity, max(capacity - self.storage.used_bytes, 0)
+            device = self.storage.find(path).device
+            return device.capacity_bytes, max(device.capacity_bytes - device.used_bytes, 0)
 
         return await self._step(look)
 
+    async def device(self, path: str) -> int:
+        return await self._step(lambda: self.storage.find(path).device.number)
+
     def lock_directory(self, path: str) -> "SimLock":
-        self.storage.lock(path, self.process)
-        lock = SimLock(self, path)
+        lock = SimLock(self, self.storage.lock(path, self.process))
         self._locks[lock] = None
         return lock
 
@@ -181,10 +184,12 @@ class SimDisk:
                 self.storage.remove(below)
         self.storage.remove_directory(path)
 
-    async def _make_directories(self, path: str) -> None:
+    async def _make_directories(self, path: str, below: str) -> None:
         parent = _parent(path)
         if self._find(path) is None and path != "/":
-            await self._make_directories(parent)
+            if path == below:
+                raise FileNotFoundError(errno.ENOENT, "the directory is missing", path)
+            await self._make_directories(parent, below)
         await self.spend(0)
         if self._find(path) is None:
             self.storage.make_directory(path)
@@ -244,7 +249,8 @@ class SimFile:
         while done < len(buffer):
             wanted = min(len(buffer) - done, PIECE_BYTES)
             await self._disk.spend(0, wanted)
-            piece = self._inode.data[offset + done : offset + done + wanted]
+            self._inode.device.check_readable()
+            piece = self._inode.readable_data(offset + done, offset + done + wanted)
             buffer[done : done + len(piece)] = piece
             done += len(piece)
             if len(piece) < wanted:
@@ -269,13 +275,13 @@ class SimFile:
 class SimLock:
     """A directory that one simulated process has for itself."""
 
-    def __init__(self, disk: SimDisk, path: str) -> None:
+    def __init__(self, disk: SimDisk, number: int) -> None:
         self._disk = disk
-        self._path = path
+        self._number = number
         self._held = True
 
     def release(self) -> None:
         if self._held:
             self._held = False
             self._disk.unlock(self)
-            self._disk.storage.locks.pop(self._path, None)
+            self._disk.storage.locks.pop(self._number, None)

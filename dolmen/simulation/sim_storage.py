@@ -7,6 +7,9 @@ byte) or not at all; each change of names (a rename is one, even across director
 builds on a lost one. That is more cruel than ext4, which keeps changes of names in their order, and
 as cruel as POSIX allows. A failed sync is final, as in Linux: what it should have made lasting
 never will be, though it can still be read, and the next sync succeeds.
+
+The storage begins as one file system; others can be plugged in over directories, and pulled out
+again: then the empty directory shows that is underneath.
 """
 
 import errno
@@ -16,8 +19,7 @@ from random import Random
 
 from dolmen.protocol.errors import StartRefused
 from dolmen.runtime.disk import LOCK_NAME
-
-DEFAULT_CAPACITY_BYTES = 1 << 40
+from dolmen.simulation.sim_device import DEFAULT_CAPACITY_BYTES, SimDevice
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,20 @@ class _Truncate:
 class SimInode:
     """A file's bytes: as they are read now, as they last, and the changes between the two."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: SimDevice | None = None) -> None:
+        self.device = device or SimDevice()
         self.data = bytearray()
         self._lasting = bytearray()
         self._changes: list[_Write | _Truncate] = []
         self.linked = True
+        self.unreadable = False
+        """The device cannot read the place that holds it."""
+
+    def readable_data(self, start: int = 0, end: int | None = None) -> bytes:
+        """Return bytes as they are read now; EIO if they cannot be."""
+        if self.unreadable:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return bytes(self.data[start:end])
 
     def write(self, offset: int, data: bytes) -> None:
         self._change(_Write(offset, data))
@@ -93,7 +104,8 @@ def _apply(change: _Write | _Truncate, data: bytearray) -> None:
 class SimDirectory:
     """Names, as they are now and as they last."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: SimDevice) -> None:
+        self.device = device
         self.entries: dict[str, SimNode] = {}
         self.lasting: dict[str, SimNode] = {}
 
@@ -118,20 +130,39 @@ class _NameChange:
                 directory.lasting[name] = node
 
 
-@dataclass
 class SimStorage:
-    """The disk of one simulated machine. It outlives the processes and crashes of the machine."""
+    """The disks of one simulated machine. They outlive its processes and its crashes."""
 
-    capacity_bytes: int = DEFAULT_CAPACITY_BYTES
-    used_bytes: int = 0
-    syncs_to_fail: int = 0
-    """So many of the next syncs fail."""
-    locks: dict[str, str] = field(default_factory=dict)
-    """Which process holds which directory."""
-
-    def __post_init__(self) -> None:
-        self._root = SimDirectory()
+    def __init__(self, capacity_bytes: int = DEFAULT_CAPACITY_BYTES) -> None:
+        self.device = SimDevice(capacity_bytes=capacity_bytes)
+        """The file system that holds what no other one does."""
+        self.locks: dict[int, str] = {}
+        """Which process holds which directory, by its lock file."""
+        self._root = SimDirectory(self.device)
         self._name_changes: list[_NameChange] = []
+        self._devices = [self.device]
+        self._underneath: dict[str, SimDirectory] = {}
+        self._pulled_out: list[SimDirectory] = []
+
+    def plug_in(self, path: str, disk: SimDirectory | None = None) -> SimDirectory:
+        """Let another file system be seen at an existing directory: `disk`, or an empty one."""
+        parent, name = self._place(path)
+        self._underneath[path] = self.directory(path)
+        if disk is None:
+            disk = SimDirectory(SimDevice(len(self._devices) + 1))
+            self._devices.append(disk.device)
+        elif disk in self._pulled_out:
+            self._pulled_out.remove(disk)
+        parent.entries[name] = parent.lasting[name] = disk
+        return disk
+
+    def pull_out(self, path: str) -> SimDirectory:
+        """Let a file system that was plugged in vanish, and return it."""
+        parent, name = self._place(path)
+        disk = self.directory(path)
+        parent.entries[name] = parent.lasting[name] = self._underneath.pop(path)
+        self._pulled_out.append(disk)
+        return disk
 
     def crash(self, random: Random) -> None:
         """The machine loses its power: what was not synced is kept, torn or lost by chance."""
@@ -142,8 +173,10 @@ class SimStorage:
             else:
                 change.last()
         self._name_changes.clear()
-        self.used_bytes = 0
-        self._crash_below(self._root, random)
+        for device in self._devices:
+            device.used_bytes = 0
+        for disk in [self._root, *self._pulled_out]:
+            self._crash_below(disk, random)
         self.locks.clear()
 
     def _crash_below(self, directory: SimDirectory, random: Random) -> None:
@@ -155,7 +188,7 @@ class SimStorage:
             else:
                 node.crash(random)
                 node.linked = True
-                self.used_bytes += len(node.data)
+                node.device.used_bytes += len(node.data)
 
     def rot(self, path: str, offset: int) -> None:
         """Flip a bit of a file."""
@@ -163,6 +196,7 @@ class SimStorage:
 
     def find(self, path: str) -> SimNode:
         node: SimNode = self._root
+        node.device.check_readable()
         for name in path.split("/"):
             if name:
                 if not isinstance(node, SimDirectory):
@@ -170,6 +204,7 @@ class SimStorage:
                 if name not in node.entries:
                     raise _error(errno.ENOENT, path)
                 node = node.entries[name]
+                node.device.check_readable()
         return node
 
     def file(self, path: str) -> SimInode:
@@ -187,19 +222,21 @@ class SimStorage:
     def open(self, path: str, *, create: bool) -> SimInode:
         parent, name = self._place(path)
         if create and name not in parent.entries:
-            self._rename((parent, name, SimInode()))
+            self._rename((parent, name, SimInode(parent.device)))
         return self.file(path)
 
     def make_directory(self, path: str) -> None:
         parent, name = self._place(path)
         if name in parent.entries:
             raise _error(errno.EEXIST, path)
-        self._rename((parent, name, SimDirectory()))
+        self._rename((parent, name, SimDirectory(parent.device)))
 
     def rename(self, source: str, target: str) -> None:
         old_parent, old_name = self._place(source)
         new_parent, new_name = self._place(target)
         node = self.find(source)
+        if old_parent.device is not new_parent.device:
+            raise _error(errno.EXDEV, target)
         replaced = new_parent.entries.get(new_name)
         if replaced is node:
             return
@@ -210,12 +247,15 @@ class SimStorage:
                 raise _error(errno.ENOTEMPTY, target)
         elif replaced is not None and isinstance(node, SimDirectory):
             raise _error(errno.ENOTDIR, target)
+        new_parent.device.check_writable()
         self._unlinked(replaced)
         self._rename((old_parent, old_name, None), (new_parent, new_name, node))
 
     def remove(self, path: str) -> None:
         parent, name = self._place(path)
-        self._unlinked(self.file(path))
+        node = self.file(path)
+        parent.device.check_writable()
+        self._unlinked(node)
         self._rename((parent, name, None))
 
     def remove_directory(self, path: str) -> None:
@@ -242,16 +282,19 @@ class SimStorage:
         self._name_changes = waiting[::-1]
 
     def sync(self, inode: SimInode) -> None:
-        if self.syncs_to_fail:
-            self.syncs_to_fail -= 1
+        device = inode.device
+        if device.syncs_to_fail or device.broken:
+            device.syncs_to_fail = max(0, device.syncs_to_fail - 1)
             inode.fail_sync()
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         inode.sync()
 
     def write(self, inode: SimInode, offset: int, data: bytes) -> None:
         """Write what fits; ENOSPC if that is not all."""
+        device = inode.device
+        device.check_writable()
         growth = max(offset + len(data) - len(inode.data), 0) if inode.linked else 0
-        excess = self.used_bytes + growth - self.capacity_bytes
+        excess = device.used_bytes + growth - device.capacity_bytes
         if excess > 0:
             data = data[: max(len(data) - excess, 0)]
         before = len(inode.data)
@@ -261,25 +304,28 @@ class SimStorage:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def truncate(self, inode: SimInode, length_bytes: int) -> None:
+        inode.device.check_writable()
         before = len(inode.data)
         inode.truncate(length_bytes)
         self._resized(inode, before)
 
-    def lock(self, path: str, process: str) -> None:
+    def lock(self, path: str, process: str) -> int:
+        """Give a directory to a process; return the number of the lock."""
         self.directory(path)
-        if path in self.locks:
-            raise StartRefused(f"directory {path} is in use by process {self.locks[path]}")
-        self.open(f"{path.rstrip('/')}/{LOCK_NAME}", create=True)
-        self.locks[path] = process
+        inode = self.open(f"{path.rstrip('/')}/{LOCK_NAME}", create=True)
+        if id(inode) in self.locks:
+            raise StartRefused(f"directory {path} is in use by process {self.locks[id(inode)]}")
+        self.locks[id(inode)] = process
+        return id(inode)
 
     def _resized(self, inode: SimInode, before_bytes: int) -> None:
         if inode.linked:
-            self.used_bytes += len(inode.data) - before_bytes
+            inode.device.used_bytes += len(inode.data) - before_bytes
 
     def _unlinked(self, node: SimNode | None) -> None:
         if isinstance(node, SimInode) and node.linked:
             node.linked = False
-            self.used_bytes -= len(node.data)
+            node.device.used_bytes -= len(node.data)
 
     def _place(self, path: str) -> tuple[SimDirectory, str]:
         parent, _, name = path.rstrip("/").rpartition("/")
@@ -287,6 +333,7 @@ class SimStorage:
 
     def _rename(self, *meanings: tuple[SimDirectory, str, SimNode | None]) -> None:
         for directory, name, node in meanings:
+            directory.device.check_writable()
             if node is None:
                 del directory.entries[name]
             else:

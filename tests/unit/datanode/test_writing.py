@@ -162,7 +162,7 @@ def test_a_full_datanode_says_so_and_by_which_position() -> None:
 
     async def scenario() -> None:
         targets = await three(world)
-        world.storages["b"].capacity_bytes = 4096
+        world.storages["b"].device.capacity_bytes = 4096
         await asyncio.sleep(2)  # a heartbeat measures the volumes
         stored = await world.write(data, *targets)
         assert stored.failed_position == 1
@@ -322,7 +322,7 @@ def test_a_failed_sync_puts_the_replica_aside_and_the_volume_takes_nothing_new()
     async def scenario() -> None:
         (a, *_) = await three(world)
         await world.write(data, a)
-        world.storages["a"].syncs_to_fail = 1
+        world.storages["a"].device.syncs_to_fail = 1
         with pytest.raises(Exception, match="block"):
             await world.finalize(data, a)
         with pytest.raises(NoSuchReplica):

@@ -100,7 +100,7 @@ def test_a_checkpoint_that_fails_leaves_nothing_and_is_tried_again_later() -> No
         store = await open_on(host)
         checkpointer = store.checkpointer(every_edits=1)
         await make_directories(store, "a")
-        host.storage.syncs_to_fail = 1
+        host.storage.device.syncs_to_fail = 1
         assert not await checkpointer.run_if_due()
         assert await store.checkpoints.find() == []
         assert not host.storage.directory(f"{host.directory}/checkpoints").entries
@@ -116,7 +116,7 @@ def test_a_checkpoint_never_fills_the_disk() -> None:
     async def check() -> None:
         host = SimHost()
         store = await open_on(host)
-        host.storage.capacity_bytes = host.storage.used_bytes
+        host.storage.device.capacity_bytes = host.storage.device.used_bytes
         with pytest.raises(NoSpace, match="free space"):
             await store.checkpointer(every_edits=1).run()
         store.kill()

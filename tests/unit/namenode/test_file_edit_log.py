@@ -117,7 +117,7 @@ def test_a_failed_append_is_final() -> None:
         storage = SimStorage()
         log = await open_log(storage)
         await fill(log, b"a")
-        storage.syncs_to_fail = 1
+        storage.device.syncs_to_fail = 1
         with pytest.raises(OSError, match="Input/output error"):
             await fill(log, b"b")
         with pytest.raises(OSError, match="failed before"):
@@ -148,10 +148,10 @@ def test_a_full_disk_is_final_and_leaves_what_was_there() -> None:
         storage = SimStorage()
         await filled(storage)
         log = await open_log(storage)
-        storage.capacity_bytes = storage.used_bytes + 10
+        storage.device.capacity_bytes = storage.device.used_bytes + 10
         with pytest.raises(OSError, match="No space left"):
             await fill(log, b"x" * 100)
-        storage.capacity_bytes = 1 << 30
+        storage.device.capacity_bytes = 1 << 30
         assert await groups_in(await open_log(storage)) == [b"a", b"b", b"c"]
 
     run(check())
@@ -164,7 +164,7 @@ def test_what_the_page_cache_shows_is_synced_before_it_is_believed() -> None:
         storage = SimStorage()
         await filled(storage)
         log = await open_log(storage)
-        storage.syncs_to_fail = 1
+        storage.device.syncs_to_fail = 1
         with pytest.raises(OSError, match="Input/output error"):
             await fill(log, b"d")
         shown = await groups_in(await open_log(storage))

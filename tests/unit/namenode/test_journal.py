@@ -110,7 +110,7 @@ def test_a_failed_append_answers_nobody_and_ends_the_journal() -> None:
     async def check(host: SimHost, store: Store) -> None:
         writing = Writing(store)
         running = asyncio.create_task(writing.journal.run())
-        host.storage.syncs_to_fail = 1
+        host.storage.device.syncs_to_fail = 1
         asked = [
             asyncio.create_task(writing.journal.submit(decide))
             for decide in (make_new("a"), make_new("a"))
@@ -226,13 +226,13 @@ def test_nothing_is_changed_when_the_disk_is_nearly_full() -> None:
     async def check(host: SimHost, store: Store) -> None:
         async with Writing(store) as journal:
             await journal.submit(make_new("a"))
-            host.storage.capacity_bytes = host.storage.used_bytes + 10
+            host.storage.device.capacity_bytes = host.storage.device.used_bytes + 10
             await asyncio.sleep(2)
             with pytest.raises(NoSpace, match="kept in reserve"):
                 await journal.submit(make_new("b"))
             with pytest.raises(PathExists):
                 await journal.submit(make_new("a"))
-            host.storage.capacity_bytes = 1 << 40
+            host.storage.device.capacity_bytes = 1 << 40
             await asyncio.sleep(2)
             await journal.submit(make_new("b"))
         assert stored_names(store) == ["a", "b"]

@@ -106,7 +106,7 @@ def test_a_second_namenode_on_the_same_directory_is_refused() -> None:
 def test_a_failed_append_ends_the_process_and_the_next_one_knows_what_was_answered() -> None:
     async def scenario(world: World, client: ScriptedClient) -> None:
         await client.call(messages.MakeDirectory("/kept"))
-        world.host.storage.syncs_to_fail = 1
+        world.host.storage.device.syncs_to_fail = 1
         with pytest.raises(PeerLost):
             await client.call(messages.MakeDirectory("/lost"))
         assert world.namenode is not None

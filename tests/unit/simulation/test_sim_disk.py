@@ -77,7 +77,7 @@ def test_a_failed_sync_is_final() -> None:
         await disk.write_file("/a", b"old")
         file = await disk.open("/a")
         await file.write_at(0, b"new")
-        disk.storage.syncs_to_fail = 1
+        disk.storage.device.syncs_to_fail = 1
         with pytest.raises(OSError, match="Input/output error"):
             await file.sync()
         await file.sync()
