@@ -52,11 +52,15 @@ def find_dead_peers(own: socket.socket | None) -> None:
 
 
 async def serve_control(
-    request: web.BaseRequest, open_session: Callable[[], Session], changed: asyncio.Event
+    request: web.BaseRequest,
+    open_session: Callable[[], Session],
+    changed: asyncio.Event,
+    heard: Callable[[], None],
 ) -> web.StreamResponse:
     """Serve one control connection until it ends.
 
     `changed` is to be set when the connection is lost: nobody reads while too much is in flight.
+    `heard` is called for each call that has come whole.
     """
     websocket = web.WebSocketResponse(
         compress=False, max_msg_size=FRAME_LIMIT_BYTES, timeout=FAREWELL_S
@@ -66,7 +70,7 @@ async def serve_control(
     session = open_session()
     calls = _Calls(websocket, session, changed)
     try:
-        await calls.take(request)
+        await calls.take(request, heard)
     finally:
         try:
             await calls.stop()
@@ -88,11 +92,12 @@ class _Calls:
         self._running: set[asyncio.Task[None]] = set()
         self._bytes = 0
 
-    async def take(self, request: web.BaseRequest) -> None:
+    async def take(self, request: web.BaseRequest, heard: Callable[[], None]) -> None:
         """Start calls as they come, within the limits, until the connection ends."""
         async for message in self._websocket:
             if message.type is not aiohttp.WSMsgType.BINARY or len(message.data) < NUMBER_BYTES:
                 return
+            heard()
             self._start(message.data)
             while self._full() and request.transport is not None:
                 self._changed.clear()

@@ -3,27 +3,28 @@
 Requests are refused before anything else is looked at when a web page may be behind them (rule 32):
 an `Origin` that is not our own, or a `Host` that is no name of ours. A body is sent and read under
 a progress deadline. While a request's body is still arriving, the loss of the peer shows in reading
-it; after that, it cancels the exchange.
+it; after that, it cancels the exchange. Who may stay connected is decided by `crowd`.
 """
 
 import asyncio
 import base64
 import binascii
-import errno
 import logging
-import random
 import socket
-import struct
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import aiohttp
 from aiohttp import hdrs, web
 from aiohttp.web_protocol import RequestHandler
 
-from dolmen.protocol.errors import DolmenError, PeerLost, StartRefused
+from dolmen.protocol.errors import DolmenError, PeerLost
 from dolmen.protocol.identifiers import format_address
 from dolmen.runtime.bodies import Progress, SourceFailed
+from dolmen.runtime.crowd import Crowd, CrowdLimits, Doing
+from dolmen.runtime.descriptors import descriptor_limit
 from dolmen.runtime.http_bodies import (
     FIELD_LIMIT_BYTES,
     HEAD_HEADER,
@@ -33,12 +34,28 @@ from dolmen.runtime.http_bodies import (
     send_body,
 )
 from dolmen.runtime.http_control import serve_control
+from dolmen.runtime.http_status import PATHS, status_page
+from dolmen.runtime.listening_sockets import BACKLOG, listening_socket, reset
+from dolmen.runtime.metrics import Status
 from dolmen.runtime.transport import Incoming, Outgoing, Service
 
 logger = logging.getLogger(__name__)
 
-KEEPALIVE_S = 3600.0
+IDLE_S = 60.0
 """Longer than any client keeps a pooled connection, so that it is the client that closes it."""
+
+FRESH_S = 10.0
+"""Until the first request, or the first call, has come whole: far longer than an honest peer needs,
+short enough that a thousand dripping ones are soon gone."""
+
+SWEEP_S = 1.0
+"""How often silent connections are looked for."""
+
+HEADERS_LIMIT = 64
+"""Header fields of a request; ours have ten."""
+
+UNREAD_LIMIT_BYTES = 64 * 1024 * 1024
+"""Of half heads and half frames, all connections together: sixty reports on their way at once."""
 
 LINGER_S = 1.0
 """How long the rest of a body is read and dropped after an early answer: a connection reset before
@@ -49,140 +66,102 @@ CLOSE_S = 0.6
 cancelled in: no more than 2 s in all, which a user waits for."""
 
 CONNECTIONS_LIMIT = 10_000
-"""More peers than one process can serve well; the rest are reset before descriptors run out."""
+"""More peers than one process can serve well."""
 
-BACKLOG = 1024
+DESCRIPTOR_SHARE = 0.75
+"""Of the descriptors that the process may have, for connections; the rest is for files."""
 
-FREE_PORTS = range(20_000, 32_768)
-"""Where port 0 looks: below the ephemeral range, because a client that keeps trying a dead port of
-that range can be given the same port as its own, connect to itself, and hold it."""
 
-FREE_PORT_TRIES = 200
+@dataclass(frozen=True)
+class Served:
+    """What a listener shows, and how long it waits for a peer that makes no progress."""
+
+    service: Service
+    status: Status | None
+    stall_s: float
 
 
 async def listen(
-    service: Service, address: tuple[str, int], own_hosts: Iterable[str], stall_s: float
+    served: Served, address: tuple[str, int], own_hosts: Iterable[str]
 ) -> "HttpListener":
-    """Serve `service` on (host, port); StartRefused if that cannot be."""
+    """Serve on (host, port); StartRefused if that cannot be."""
     host, port = address
-    found = await _resolve(host, port)
-    sockets = _bind_free(host, found) if port == 0 else _bind(host, found, port)
+    sockets = await listening_socket(host, port)
     bound_port = sockets.getsockname()[1]
     names = {host.lower(), "localhost", socket.gethostname().lower(), *map(str.lower, own_hosts)}
-    listener = HttpListener(service, format_address(host, bound_port), names, stall_s)
+    listener = HttpListener(served, format_address(host, bound_port), names)
     await listener.start(sockets)
     return listener
 
 
-_Resolved = tuple[int, str]
+class _Connection(RequestHandler):
+    """aiohttp's side of a connection, which also tells how much arrives."""
 
+    def __init__(self, server: "_Server", **options: Any) -> None:
+        super().__init__(server, **options)
+        self._listener = server.listener
 
-async def _resolve(host: str, port: int) -> _Resolved:
-    """Return family and numeric address of `host`."""
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-    except OSError as error:
-        raise StartRefused(f"{host} is not an address of this machine: {error.strerror}") from None
-    family, _, _, _, sockaddr = min(found, key=lambda each: each[0] != socket.AF_INET)
-    return family, str(sockaddr[0])
-
-
-def _bind_free(host: str, found: _Resolved) -> socket.socket:
-    for _ in range(FREE_PORT_TRIES):
-        port = random.SystemRandom().choice(FREE_PORTS)
-        try:
-            return _listening_socket(found, port)
-        except OSError as error:
-            if error.errno not in (errno.EADDRINUSE, errno.EACCES):
-                raise _refusal(host, port, error) from None
-    raise StartRefused(
-        f"no free port on {host} from {FREE_PORTS.start} to {FREE_PORTS.stop - 1} in"
-        f" {FREE_PORT_TRIES} tries: name one with --port"
-    )
-
-
-def _bind(host: str, found: _Resolved, port: int) -> socket.socket:
-    try:
-        return _listening_socket(found, port)
-    except OSError as error:
-        raise _refusal(host, port, error) from None
-
-
-def _listening_socket(found: _Resolved, port: int) -> socket.socket:
-    family, ip_address = found
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((ip_address, port))
-        listening.listen(BACKLOG)
-        listening.setblocking(False)
-    except OSError:
-        listening.close()
-        raise
-    return listening
-
-
-def _refusal(host: str, port: int, error: OSError) -> StartRefused:
-    if error.errno == errno.EADDRINUSE:
-        return StartRefused(f"port {port} on {host} is in use by another process")
-    if error.errno == errno.EADDRNOTAVAIL:
-        return StartRefused(f"{host} is not an address of this machine")
-    return StartRefused(f"cannot listen on port {port} of {host}: {error.strerror}")
+    def data_received(self, data: bytes) -> None:
+        self._listener.received(self, len(data))
+        super().data_received(data)
 
 
 class _Server(web.Server):
-    """aiohttp's server, which also tells when a connection is gone, and can refuse new ones."""
+    """aiohttp's server, which also tells when a connection comes and goes."""
 
     def __init__(self, listener: "HttpListener") -> None:
-        super().__init__(
-            listener.handle,
-            access_log=None,
-            keepalive_timeout=KEEPALIVE_S,
-            lingering_time=LINGER_S,
-            read_bufsize=READ_BUFFER_BYTES,
-            max_field_size=FIELD_LIMIT_BYTES,
-            auto_decompress=False,
-        )
-        self._listener = listener
+        self.listener = listener
+        self._options: dict[str, Any] = {
+            "access_log": None,
+            "keepalive_timeout": IDLE_S * 2,  # `crowd` comes first
+            "lingering_time": LINGER_S,
+            "read_bufsize": READ_BUFFER_BYTES,
+            "max_field_size": FIELD_LIMIT_BYTES,
+            "max_headers": HEADERS_LIMIT,
+            "auto_decompress": False,
+        }
+        super().__init__(listener.handle)
+
+    def __call__(self) -> RequestHandler:
+        return _Connection(self, loop=asyncio.get_running_loop(), **self._options)
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
-        self._listener.connection_made(transport)
+        self.listener.connection_made(handler, transport)
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
         super().connection_lost(handler, exc)
-        self._listener.connection_lost(handler)
+        self.listener.connection_lost(handler)
 
 
 class HttpListener:
     """A service that listens on one port."""
 
-    def __init__(self, service: Service, address: str, names: set[str], stall_s: float) -> None:
+    def __init__(self, served: Served, address: str, names: set[str]) -> None:
         self.address = address
-        self._service = service
+        self._served = served
         self._names = names
-        self._stall_s = stall_s
+        allowed = min(CONNECTIONS_LIMIT, int(descriptor_limit() * DESCRIPTOR_SHARE))
+        self.crowd = Crowd(CrowdLimits(allowed, UNREAD_LIMIT_BYTES, FRESH_S, IDLE_S))
+        self._clock = asyncio.get_running_loop().time
+        self._sweeping: asyncio.TimerHandle | None = None
         self._http = _Server(self)
         self._accepting: asyncio.Server | None = None
         self._exchanges: dict[object, tuple[asyncio.Task[None], ReceivedBody]] = {}
         self._lingering: dict[object, aiohttp.StreamReader] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._controls: dict[object, tuple[asyncio.Task[None], asyncio.Event]] = {}
-        self._connections = 0
         self._ended = False
 
     async def start(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        self._accepting = await loop.create_server(self._http, sock=listening)
+        self._accepting = await loop.create_server(self._http, sock=listening, backlog=BACKLOG)
+        self._sweep()
 
     async def close(self) -> None:
         if self._accepting is None:
             return
-        self._ended = True
-        self._accepting.close()
-        self._accepting = None
+        self._stop_accepting()
         self._http.pre_shutdown()
         controls = [task for task, _ in self._controls.values()]
         for control in controls:
@@ -192,25 +171,41 @@ class HttpListener:
         await self._http.shutdown(CLOSE_S)
 
     def abort(self) -> None:
-        self._ended = True
-        if self._accepting is not None:
-            self._accepting.close()
-            self._accepting = None
+        self._stop_accepting()
         for task in self._tasks:
             task.cancel()
         for handler in self._http.connections:
             if handler.transport is not None:
                 reset(handler.transport)
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
-        """Reset what was accepted while the listener ended, or is too much."""
-        self._connections += 1
-        if self._ended or self._connections > CONNECTIONS_LIMIT:
+    def _stop_accepting(self) -> None:
+        self._ended = True
+        if self._accepting is not None:
+            self._accepting.close()
+            self._accepting = None
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+
+    def _sweep(self) -> None:
+        """Reset who has been silent for too long, now and ever again."""
+        for silent in self.crowd.overdue(self._clock()):
+            _reset_connection(silent)
+        self._sweeping = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
+
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        """Reset what was accepted while the listener ended, or who has to go for this one."""
+        if self._ended:
             reset(transport)
+        else:
+            _reset_connection(self.crowd.came(handler, self._clock()))
+
+    def received(self, handler: RequestHandler, length_bytes: int) -> None:
+        """Bytes have arrived; too many that make no sense yet cost a connection."""
+        _reset_connection(self.crowd.received(handler, length_bytes))
 
     def connection_lost(self, handler: RequestHandler) -> None:
         """The peer is gone: nobody waits for the answer, and no rest of its body will come."""
-        self._connections -= 1
+        self.crowd.gone(handler)
         lingering = self._lingering.pop(handler, None)
         if lingering is not None:
             lingering.feed_eof()
@@ -232,11 +227,20 @@ class HttpListener:
                 return refusal
             if request.path == "/rpc":
                 return await self._control(request, task)
+            self._does(request, Doing.BUSY)
+            if request.path in PATHS and self._served.status is not None:
+                return status_page(request, self._served.status, self.crowd)
             if request.path.startswith("/blocks/"):
                 return await self._exchange(request, task)
             return _plain(404, "there is nothing at this path")
         finally:
             self._tasks.discard(task)
+            if request.content.is_eof():  # otherwise the rest is dropped, then it is closed
+                self._does(request, Doing.IDLE)
+
+    def _does(self, request: web.BaseRequest, doing: Doing) -> None:
+        if request.transport is not None:
+            self.crowd.becomes(request.protocol, doing, self._clock())
 
     def _refuse_strangers(self, request: web.BaseRequest) -> web.Response | None:
         host = request.headers.get(hdrs.HOST, "")
@@ -261,11 +265,16 @@ class HttpListener:
     async def _control(
         self, request: web.BaseRequest, task: asyncio.Task[None]
     ) -> web.StreamResponse:
+        self._does(request, Doing.FRESH)  # until it has said something
         changed = asyncio.Event()
         self._controls[request.protocol] = task, changed
-        open_session = partial(self._service.open_session, request.remote or "")
+
+        def heard() -> None:
+            self._does(request, Doing.TALKING)
+
+        open_session = partial(self._served.service.open_session, request.remote or "")
         try:
-            return await serve_control(request, open_session, changed)
+            return await serve_control(request, open_session, changed, heard)
         finally:
             del self._controls[request.protocol]
 
@@ -281,10 +290,12 @@ class HttpListener:
         except (binascii.Error, ValueError):
             return _plain(400, f"the header {HEAD_HEADER} is not base64")
         peer_host = request.remote or ""
-        body = ReceivedBody(request.content, request.content_length or 0, peer_host, self._stall_s)
+        body = ReceivedBody(
+            request.content, request.content_length or 0, peer_host, self._served.stall_s
+        )
         self._exchanges[request.protocol] = task, body
         try:
-            outgoing = await self._service.exchange(Incoming(head, body, peer_host))
+            outgoing = await self._served.service.exchange(Incoming(head, body, peer_host))
             return await self._answer(request, outgoing, early=not body.complete)
         except DolmenError as error:  # of the peer, or of what the answer's bytes came from
             if request.transport is not None:
@@ -303,14 +314,16 @@ class HttpListener:
             response.force_close()
             self._lingering[request.protocol] = request.content
         try:
-            async with asyncio.timeout(self._stall_s) as deadline:
+            async with asyncio.timeout(self._served.stall_s) as deadline:
                 writer = await response.prepare(request)
                 assert writer is not None
                 if outgoing.body is not None:
-                    await send_body(outgoing.body, writer, Progress(self._stall_s, deadline))
+                    await send_body(outgoing.body, writer, Progress(self._served.stall_s, deadline))
                 await response.write_eof()
         except TimeoutError:
-            raise PeerLost(f"{request.remote} took nothing for {self._stall_s:g} s") from None
+            raise PeerLost(
+                f"{request.remote} took nothing for {self._served.stall_s:g} s"
+            ) from None
         except LOST as error:
             raise PeerLost(f"{request.remote} broke off: {error}") from error
         except SourceFailed as failed:
@@ -319,19 +332,10 @@ class HttpListener:
         return response
 
 
-def reset(transport: asyncio.BaseTransport) -> None:
-    """Close a connection as the death of its process would, without a farewell."""
-    own = transport.get_extra_info("socket")
-    if own is not None:
-        reset_at_close(own)
-    assert isinstance(transport, asyncio.Transport)
-    transport.abort()
-
-
-def reset_at_close(own: socket.socket) -> None:
-    """Let the closing of a socket be a reset: what is unsent is dropped, nobody lingers."""
-    if own.fileno() >= 0:
-        own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+def _reset_connection(connection: Hashable | None) -> None:
+    """Reset a connection that has to go, if it is not gone already."""
+    if isinstance(connection, RequestHandler) and connection.transport is not None:
+        reset(connection.transport)
 
 
 def _broken_off(request: web.BaseRequest) -> web.Response:

@@ -37,7 +37,9 @@ from dolmen.runtime.http_bodies import (
     ReceivedBody,
 )
 from dolmen.runtime.http_control import FAREWELL_S, FRAME_LIMIT_BYTES, HttpConnection
-from dolmen.runtime.http_listener import HttpListener, listen, reset_at_close
+from dolmen.runtime.http_listener import HttpListener, Served, listen
+from dolmen.runtime.listening_sockets import reset_at_close
+from dolmen.runtime.metrics import Status
 from dolmen.runtime.transport import Answered, Body, Service
 
 POOLED_S = 15.0
@@ -68,8 +70,11 @@ class HttpTransport:
         self._aborted = False
         self._aborting: asyncio.Task[None] | None = None
 
-    async def listen(self, service: Service, host: str, port: int) -> HttpListener:
-        listener = await listen(service, (host, port), self._own_hosts, self._served_stall_s)
+    async def listen(
+        self, service: Service, host: str, port: int, status: Status | None = None
+    ) -> HttpListener:
+        served = Served(service, status, self._served_stall_s)
+        listener = await listen(served, (host, port), self._own_hosts)
         self._listeners.append(listener)
         return listener
 

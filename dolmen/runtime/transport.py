@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from dolmen.protocol.checksums import Buffer
+from dolmen.runtime.metrics import Status
 
 PIECE_BYTES = 1024 * 1024
 """Bodies travel in pieces of at most this size; it bounds what one stream holds in memory."""
@@ -145,8 +146,13 @@ class Answered:
 class Transport(Protocol):
     """How a process talks: one per process (or per simulated process)."""
 
-    async def listen(self, service: Service, host: str, port: int) -> Listener:
-        """Listen; port 0 takes any free one. StartRefused if the port is taken."""
+    async def listen(
+        self, service: Service, host: str, port: int, status: Status | None = None
+    ) -> Listener:
+        """Listen; port 0 takes any free one. StartRefused if the port is taken.
+
+        `status` is shown to whoever asks for it there, where people can ask (HTTP).
+        """
 
     async def connect(self, address: str, timeout_s: float) -> Connection:
         """Open a control connection. PeerLost if nobody answers within `timeout_s`."""

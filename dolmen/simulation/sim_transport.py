@@ -12,6 +12,7 @@ from typing import Any
 from dolmen.protocol.block_messages import HEAD_LIMIT_BYTES
 from dolmen.protocol.errors import InvalidRequest, PeerLost, StartRefused
 from dolmen.protocol.identifiers import format_address, parse_address
+from dolmen.runtime.metrics import Status
 from dolmen.runtime.transport import Answered, Body, Service
 from dolmen.simulation.sim_control import SimConnection, serve_control
 from dolmen.simulation.sim_exchange import Asking, Request, Serving
@@ -88,7 +89,9 @@ class SimTransport:
         self._connections: dict[SimConnection, None] = {}
         self._aborted = False
 
-    async def listen(self, service: Service, host: str, port: int) -> SimListener:
+    async def listen(
+        self, service: Service, host: str, port: int, status: Status | None = None
+    ) -> SimListener:
         if host != self._process:
             raise StartRefused(f"{host} is not an address of this machine")
         port = port or self._network.free_port(host)

@@ -53,13 +53,15 @@ PLUGIN = Reach(
 #: The command line, the local cluster and the simulation: imported by each other and tests alone.
 OUTER = Reach(frozenset(PACKAGES), STANDARD, ALL_LIBRARIES)
 
-#: The files that know a library. Why four of them know HTTP: docs/decisions/0002.
+#: The files that know a library. Why several of them know HTTP: docs/decisions/0002.
 HTTP = frozenset({"aiohttp", "yarl"})
 EDGES = {
     "dolmen/runtime/http_bodies.py": HTTP,
     "dolmen/runtime/http_control.py": HTTP,
     "dolmen/runtime/http_listener.py": HTTP,
     "dolmen/runtime/http_transport.py": HTTP,
+    "dolmen/runtime/http_status.py": HTTP,
+    "dolmen/runtime/http_metrics.py": frozenset({"prometheus_client"}),
     "dolmen/runtime/lmdb_key_value.py": frozenset({"lmdb"}),
     "namenode/election.py": frozenset({"kazoo"}),
     "namenode/zookeeper_edit_log.py": frozenset({"kazoo"}),
