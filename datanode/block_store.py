@@ -83,8 +83,11 @@ class BlockStore:
         return replica
 
     def volume_of(self, replica: Replica) -> Volume:
-        """Return the volume that holds the replica."""
-        return self._by_storage[replica.storage_id]
+        """Return the volume that holds the replica; NoSuchReplica if it has failed."""
+        volume = self._by_storage.get(replica.storage_id)
+        if volume is None:
+            raise no_such_replica(replica.block_id)
+        return volume
 
     def choose_volume(self, length_bytes: int) -> Volume:
         """Return a volume with room for `length_bytes`, or raise NoSpace."""

@@ -6,6 +6,7 @@ deposed. A directory that cannot be used costs what is on it; one that belongs t
 is in use by another process, is a mistake of whoever started the datanode, which is then refused.
 """
 
+import itertools
 import logging
 from random import Random
 
@@ -46,7 +47,7 @@ def check_some_left(homes: list[Home]) -> None:
 def check_same_datanode(homes: list[Home]) -> None:
     """StartRefused if the directories belong to different datanodes, or are the same one."""
     known = [(home, home.identity) for home in homes if home.identity is not None]
-    for (first_home, first), (home, identity) in zip(known, known[1:], strict=False):
+    for (first_home, first), (home, identity) in itertools.pairwise(known):
         if identity.cluster_id != first.cluster_id:
             raise StartRefused(
                 f"{home.directory} belongs to cluster {identity.cluster_id}, and"

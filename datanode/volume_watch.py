@@ -120,12 +120,13 @@ class VolumeWatch:
 
     async def _try_again(self, home: Home) -> None:
         """Use what is in the directory now, if it can be."""
+        known_problem = home.problem
         try:
             await self._member.take_back(home)
             await self._open(home)
         except (DirectoryUnusable, StartRefused, OSError) as error:
             problem = str(error)
-            if problem != home.problem:
+            if problem != known_problem:
                 LOG.warning("volume %s stays out of use: %s", home.root, problem)
             home.fail(problem)
         else:
@@ -152,6 +153,7 @@ class VolumeWatch:
             await self._store.lose(volume)
             raise
         self._store.use(volume)
+        volume.check_soon()  # whether it can be written
         self._volumes[home] = volume
         for change in scan.damaged:
             self._reporter.changed(change)

@@ -14,7 +14,7 @@ again: then the empty directory shows that is underneath.
 
 import errno
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 
 from dolmen.protocol.errors import StartRefused
