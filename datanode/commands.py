@@ -3,38 +3,31 @@
 Orders are queued, so that the call in which they came can be repeated at once; what does not fit,
 or fails, is reported and planned again. Deletions, checks and copies never wait for one another.
 
-An order to delete is void with the connection that it came over, and with a later order to copy the
-same block: the namenode counts the replica as gone only until then (rule 24). Kept any longer, it
-would delete what has meanwhile been reported, or made anew, and may be the proof for another
-deletion.
+An order to delete, or to put into quarantine, is void with the connection that it came over, and
+with a later order to copy the same block: the namenode counts the replica as gone only until then
+(rule 24). Kept any longer, it would delete what has meanwhile been reported, or made anew, and may
+be the proof for another deletion.
 """
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from datanode.access import TokenCheck
 from datanode.block_store import BlockStore
-from datanode.copying import CopyOrder, ReplicaCopier
-from datanode.core.throttle import Throttle
+from datanode.checks import Checks
+from datanode.copying import CopyOrder
 from datanode.reporting import Reporter
-from datanode.volume import will_pass
 from dolmen.protocol.datanode_messages import (
     AnyCommand,
-    ChangeKind,
     CheckReplica,
     InvalidateReplica,
-    ReplicaState,
+    QuarantineReplica,
     ReportAgain,
     TransferReplica,
 )
-from dolmen.protocol.errors import (
-    DataDamaged,
-    DolmenError,
-    NoSuchReplica,
-    StaleGeneration,
-)
+from dolmen.protocol.errors import DolmenError, NoSuchReplica
 from dolmen.protocol.tokens import Access
 
 TRANSFERS_AT_ONCE = 4
@@ -45,27 +38,31 @@ QUEUE_LIMIT = 1000
 
 LOG = logging.getLogger("datanode")
 
+Removal = InvalidateReplica | QuarantineReplica
+
 
 class CommandRunner:
-    """The queues of orders, and the tasks that work on them."""
+    """The queues of orders, and the tasks that work on them.
+
+    `copy` makes a replica out of another datanode's, as fast as repair may go.
+    """
 
     def __init__(
         self,
         store: BlockStore,
-        copier: ReplicaCopier,
+        copy: Callable[[CopyOrder], Awaitable[None]],
         tokens: TokenCheck,
+        checks: Checks,
         reporter: Reporter,
-        throttle: Throttle,
     ) -> None:
         self._store = store
-        self._copier = copier
+        self._copy = copy
         self._tokens = tokens
         self._reporter = reporter
-        self._throttle = throttle
+        self._checks = checks
         self._transfers: asyncio.Queue[TransferReplica] = asyncio.Queue(QUEUE_LIMIT)
-        self._checks: asyncio.Queue[CheckReplica] = asyncio.Queue(QUEUE_LIMIT)
-        self._deletions: dict[int, int] = {}  # block id → stamp
-        self._deletions_wait = asyncio.Event()
+        self._removals: dict[int, Removal] = {}  # by block id
+        self._removals_wait = asyncio.Event()
 
     def take(self, command: AnyCommand) -> None:
         """Queue an order; report it as failed if too many wait."""
@@ -73,61 +70,50 @@ class CommandRunner:
             if isinstance(command, ReportAgain):
                 self._reporter.report_all()
             elif isinstance(command, TransferReplica):
-                self._deletions.pop(command.block_id, None)
+                self._removals.pop(command.block_id, None)
                 self._transfers.put_nowait(command)
             elif isinstance(command, CheckReplica):
-                self._checks.put_nowait(command)
-            elif isinstance(command, InvalidateReplica):
-                self._take_deletion(command)
+                self._checks.order(command)
             else:
-                self._reporter.command_failed(command.block_id, "this datanode keeps what it has")
+                self._take_removal(command)
         except asyncio.QueueFull:
             if not isinstance(command, ReportAgain):
                 reason = f"{QUEUE_LIMIT} commands wait already"
                 self._reporter.command_failed(command.block_id, reason)
 
-    def _take_deletion(self, command: InvalidateReplica) -> None:
-        if len(self._deletions) >= QUEUE_LIMIT:
+    def _take_removal(self, command: Removal) -> None:
+        if len(self._removals) >= QUEUE_LIMIT:
             raise asyncio.QueueFull
-        self._deletions[command.block_id] = command.stamp
-        self._deletions_wait.set()
+        self._removals[command.block_id] = command
+        self._removals_wait.set()
 
-    def void_deletions(self) -> None:
-        """The connection is lost: what was not deleted yet stays, and is reported."""
-        self._deletions.clear()
-
-    def suspect(self, block_id: int, stamp: int) -> None:
-        """Have a replica checked that failed a read; if too many wait, its next reader tells."""
-        if not self._checks.full():
-            self._checks.put_nowait(CheckReplica(block_id, stamp))
+    def connection_lost(self) -> None:
+        """What was not removed yet stays, and is reported; nobody waits for answers to checks."""
+        self._removals.clear()
+        self._checks.connection_lost()
 
     async def run(self) -> None:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as group:
             for _ in range(TRANSFERS_AT_ONCE):
-                group.create_task(self._work_on(self._transfers))
-            group.create_task(self._work_on(self._checks))
-            group.create_task(self._delete_ordered())
+                group.create_task(self._transfer_ordered())
+            group.create_task(self._checks.run())
+            group.create_task(self._remove_ordered())
 
-    async def _work_on(
-        self, queue: asyncio.Queue[TransferReplica] | asyncio.Queue[CheckReplica]
-    ) -> None:
+    async def _transfer_ordered(self) -> None:
         while True:
-            command = await queue.get()
+            command = await self._transfers.get()
             name = type(command).__name__
-            if isinstance(command, TransferReplica):
-                await self._guarded(name, command.block_id, self._transfer(command))
-            else:
-                await self._guarded(name, command.block_id, self._check(command))
+            await self._guarded(name, command.block_id, self._transfer(command))
 
-    async def _delete_ordered(self) -> None:
+    async def _remove_ordered(self) -> None:
         while True:
-            self._deletions_wait.clear()
-            for block_id in list(self._deletions):
-                deletion = self._store.work.run(self._invalidate(block_id))
-                await self._guarded(InvalidateReplica.__name__, block_id, deletion)
-            if not self._deletions:
-                await self._deletions_wait.wait()
+            self._removals_wait.clear()
+            for block_id, command in list(self._removals.items()):
+                removal = self._store.work.run(self._remove(command))
+                await self._guarded(type(command).__name__, block_id, removal)
+            if not self._removals:
+                await self._removals_wait.wait()
 
     async def _guarded(self, name: str, block_id: int, step: Coroutine[Any, Any, None]) -> None:
         """Carry out an order; a failure is reported."""
@@ -143,34 +129,22 @@ class CommandRunner:
         order = CopyOrder(
             command.token, *block, command.length_bytes, command.digest, token.targets
         )
-        await self._copier.copy(order, self._throttle)
+        await self._copy(order)
 
-    async def _invalidate(self, block_id: int) -> None:
-        stamp = self._deletions.get(block_id)
+    async def _remove(self, command: Removal) -> None:
+        block_id = command.block_id
+
+        def take_order() -> int | None:
+            current = self._removals.get(block_id)
+            if type(current) is not type(command):
+                return None  # void, or another order by now, whose turn comes
+            del self._removals[block_id]
+            return current.stamp
+
+        remove = self._store.invalidate
+        if isinstance(command, QuarantineReplica):
+            remove = self._store.quarantine
         try:
-            await self._store.invalidate(block_id, lambda: self._deletions.pop(block_id, None))
+            await remove(block_id, take_order)
         except NoSuchReplica:
-            if stamp is not None:
-                self._store.tell_gone(block_id, stamp)
-
-    async def _check(self, command: CheckReplica) -> None:
-        """Read a replica whole, and put it aside if it is damaged."""
-        store = self._store
-        replica = store.find(command.block_id, command.stamp)
-        if replica.state is not ReplicaState.FINALIZED:
-            raise StaleGeneration(f"{replica} is not finalized")
-        try:
-            await store.verify(replica)
-        except (DataDamaged, OSError) as error:
-            if isinstance(error, OSError) and will_pass(error):
-                raise
-            await store.work.run(self._put_aside(command, str(error)))
-        else:
-            LOG.info("checked %s: it is good", replica)
-
-    async def _put_aside(self, command: CheckReplica, reason: str) -> None:
-        store = self._store
-        async with store.gates.hold(command.block_id):
-            replica = store.find(command.block_id, command.stamp)
-            if replica.state is ReplicaState.FINALIZED:
-                await store.put_aside(replica, ChangeKind.CORRUPT, reason)
+            self._store.tell_gone(block_id, command.stamp)

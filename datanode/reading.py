@@ -4,6 +4,7 @@ bad.
 A reader's word is never enough to put a replica aside (rule 21), and neither is one failed read:
 either only has the whole replica read and compared here. The data is not verified on the way out,
 because the reader does it; it has the checksums, and those the digest that the namenode gave it.
+So of a DAMAGED replica everything is served that can be read.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from contextlib import aclosing
 from datanode.access import TokenCheck
 from datanode.block_store import BlockStore
 from datanode.core.layout import Place
-from datanode.core.replicas import Replica, no_such_replica
+from datanode.core.replicas import COMPLETE, Replica, no_such_replica
 from dolmen.protocol.block_messages import (
     RANGES_LIMIT,
     ChecksumsFollow,
@@ -78,7 +79,7 @@ class ReplicaReader:
         """Return the replica: readers see finalized ones, copiers also unfinished ones."""
         token = self._tokens.open(head, Access.READ, Access.COPY)
         replica = self._store.find(head.block_id, head.stamp)
-        readable = [ReplicaState.FINALIZED]
+        readable = [*COMPLETE]
         if token.access is Access.COPY:
             readable += [ReplicaState.BEING_WRITTEN, ReplicaState.WAITING_FOR_RECOVERY]
         if replica.state not in readable:
@@ -101,8 +102,8 @@ class ReplicaReader:
         self, replica: Replica, pieces: list[tuple[int, int]]
     ) -> AsyncGenerator[memoryview, None]:
         volume = self._store.volume_of(replica)
-        stamp, finalized = replica.stamp, replica.state is ReplicaState.FINALIZED
-        place = Place.FINALIZED if finalized else Place.BEING_WRITTEN
+        stamp = replica.stamp
+        place = Place.FINALIZED if replica.state in COMPLETE else Place.BEING_WRITTEN
         path = volume.data_path(place, replica.block_id)
         async with self._places:
             buffer = memoryview(bytearray(max(length for _, length in pieces)))
@@ -124,7 +125,8 @@ class ReplicaReader:
         """Return the error of a read that failed; the replica is checked, if it still is here."""
         if self._store.get(replica.block_id) is not replica:
             return no_such_replica(replica.block_id)
-        self._suspected(replica.block_id, replica.stamp)
+        if replica.state is not ReplicaState.DAMAGED:  # of that one it is known
+            self._suspected(replica.block_id, replica.stamp)
         return DataDamaged(f"{replica} cannot be read: {reason}")
 
 

@@ -11,7 +11,12 @@ from random import Random
 
 from datanode.block_store import BlockStore
 from datanode.core.reports import ReportQueue, pages
-from dolmen.protocol.datanode_messages import ReplicaChange, ReportBlocks, ReportChanges
+from dolmen.protocol.datanode_messages import (
+    ReplicaChange,
+    ReplicaChecked,
+    ReportBlocks,
+    ReportChanges,
+)
 
 REPORT_ID_BITS = 48
 
@@ -37,6 +42,20 @@ class Reporter:
         """A command could not be carried out."""
         self._queue.add_failure(block_id, reason)
         self._wake.set()
+
+    def bad_source(self, block_id: int, datanode_id: str) -> None:
+        """Another datanode's replica gave bytes that fail the block's checksums."""
+        self._queue.add_bad_source(block_id, datanode_id)
+        self._wake.set()
+
+    def checked(self, checked: ReplicaChecked) -> None:
+        """A replica was verified because the namenode wanted it."""
+        self._queue.add_checked(checked)
+        self._wake.set()
+
+    def connection_lost(self) -> None:
+        """What only this connection's namenode waited for need not be told."""
+        self._queue.connection_lost()
 
     def report_all(self) -> None:
         """Have everything reported again."""

@@ -1,9 +1,9 @@
 """What a datanode finds on a volume when it starts, made into replicas that it can prove good.
 
 Directory by directory the files are grouped by block and `core.restart` decides: a finalized
-replica is served if its checksum file is intact and its data file has the right length, an
-unfinished one is worth its verified prefix, a half-done step is finished, and what cannot be
-explained is put aside and kept.
+replica is served if its checksum file is intact and its data file has the right length, or as
+DAMAGED if it is marked so or its data file has not (rule 21), an unfinished one is worth its
+verified prefix, a half-done step is finished, and what cannot be explained is put aside and kept.
 """
 
 import asyncio
@@ -11,27 +11,42 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import msgspec
+
 from datanode.block_store import BlockStore, verify_file
-from datanode.core.checksum_file import Contents, FinalizedContents, decode
+from datanode.core.checksum_file import (
+    Contents,
+    FinalizedContents,
+    FinalizedHeader,
+    decode,
+    decode_header,
+    encode_finalized,
+)
 from datanode.core.layout import (
     Place,
     checksums_name,
     data_name,
     group_of,
     is_cut_off_write,
+    parse_marker,
     parse_name,
 )
+from datanode.core.quarantine_entry import About
 from datanode.core.receiver import PrefixFinder
 from datanode.core.replicas import Replica, ReplicaEvent, state_after
 from datanode.core.restart import (
     Discard,
     FoundBlock,
     FoundChecksums,
+    Rebuild,
     Recover,
     Serve,
+    ServeDamaged,
     SetAside,
     decide,
 )
+from datanode.verification import rebuilt_list
+from datanode.verified_times import VerifiedTimes
 from datanode.volume import Volume
 from dolmen.protocol.datanode_messages import (
     ChangeKind,
@@ -54,6 +69,7 @@ class _Names:
 
     data: set[Place] = field(default_factory=set)
     checksums: list[tuple[Place, int]] = field(default_factory=list)
+    markers: set[int] = field(default_factory=set)
 
     def all_but(
         self, data: Place, checksums: tuple[Place, int]
@@ -70,15 +86,18 @@ class VolumeScan:
         self._store = store
         self._volume = volume
         self._mark = mark
+        self._verified = VerifiedTimes(volume)
         self.damaged: list[ReplicaChange] = []
         """What was put aside though it was FINALIZED: to be reported."""
 
     async def run(self) -> None:
         """Add every replica of the volume to the store."""
         root = self._volume.root
+        await self._volume.quarantine.load()
+        self._store.scrub_clock.not_before(await self._verified.load())
         groups: set[str] = set()
         for place in (Place.BEING_WRITTEN, Place.FINALIZED):
-            await self._volume.disk.make_directories(f"{root}/{place.value}")
+            await self._volume.make_below(place.value)
             for namespace in await self._directories(f"{root}/{place.value}"):
                 for first in await self._directories(f"{root}/{place.value}/{namespace}"):
                     path = f"{namespace}/{first}"
@@ -100,7 +119,10 @@ class VolumeScan:
                 continue
             strangers = []
             for name in await self._volume.disk.list_directory(path):
-                parsed = parse_name(name)
+                parsed, marker = parse_name(name), parse_marker(name)
+                if marker is not None and group_of(marker[0]) == group:
+                    blocks.setdefault(marker[0], _Names()).markers.add(marker[1])
+                    continue
                 if is_cut_off_write(name):
                     await self._volume.disk.remove(f"{path}/{name}")
                     continue
@@ -114,7 +136,10 @@ class VolumeScan:
                     names.checksums.append((place, parsed[1]))
             if strangers:
                 LOG.warning("put aside from %s: %s", path, ", ".join(strangers))
-                await self._volume.quarantine(place, group, strangers, self._mark)
+                about = About(None, "their names say nothing that is known here")
+                await self._volume.put_group_aside(
+                    f"{place.value}/{group}", strangers, about, self._mark
+                )
         block_ids = sorted(blocks)
         for start in range(0, len(block_ids), AT_ONCE):
             slice_ = block_ids[start : start + AT_ONCE]
@@ -132,6 +157,10 @@ class VolumeScan:
         decision = decide(found)
         if isinstance(decision, Serve):
             await self._serve(block_id, names, decision)
+        elif isinstance(decision, ServeDamaged):
+            await self._serve_damaged(block_id, names, decision)
+        elif isinstance(decision, Rebuild):
+            await self._rebuild(block_id, names, decision)
         elif isinstance(decision, Recover):
             await self._recover(block_id, names, decision)
         elif isinstance(decision, Discard):
@@ -150,19 +179,26 @@ class VolumeScan:
             finally:
                 await file.close()
         checksums = [
-            FoundChecksums(place, stamp, await self._contents(place, block_id, stamp))
+            FoundChecksums(place, stamp, *await self._contents(place, block_id, stamp))
             for place, stamp in names.checksums
         ]
         return FoundBlock(sizes, tuple(checksums))
 
-    async def _contents(self, place: Place, block_id: int, stamp: int) -> Contents | None:
-        path = self._volume.checksums_path(place, block_id, stamp)
+    async def _contents(
+        self, place: Place, block_id: int, stamp: int
+    ) -> tuple[Contents | None, FinalizedHeader | None]:
+        """Return what a checksum file says; if it is damaged, what its header says."""
+        path, cluster_id = (
+            self._volume.checksums_path(place, block_id, stamp),
+            self._volume.cluster_id,
+        )
+        data = b""
         try:
             data = await self._volume.disk.read_file(path)
-            return decode(data, self._volume.cluster_id, block_id)
+            return decode(data, cluster_id, block_id), None
         except (DataDamaged, RequestRefused, OSError) as error:
             LOG.warning("%s: %s", path, error)
-            return None
+            return None, decode_header(data, cluster_id, block_id)
 
     # ------------------------------------------------------------ outcomes
 
@@ -180,15 +216,52 @@ class VolumeScan:
             LOG.info("finished finalizing block %016x", block_id)
         needed = (decision.data_place, (found.place, found.stamp))
         await self._clear(block_id, names.all_but(*needed))
-        replica = Replica(
+        await self._add(self._finalized(contents, names))
+
+    async def _serve_damaged(self, block_id: int, names: _Names, decision: ServeDamaged) -> None:
+        LOG.warning("block %016x is damaged: %s", block_id, decision.reason)
+        contents, found = decision.contents, decision.found
+        await self._volume.mark_damaged(block_id, contents.stamp, decision.reason)
+        names.markers.add(contents.stamp)
+        needed = (Place.FINALIZED, (found.place, found.stamp))
+        await self._clear(block_id, names.all_but(*needed))
+        await self._add(self._finalized(contents, names))
+
+    async def _rebuild(self, block_id: int, names: _Names, decision: Rebuild) -> None:
+        """Make a damaged list of checksums anew from the data, if the digest says it is sound."""
+        volume, header = self._volume, decision.header
+        names.markers.discard(header.stamp)  # if the data fits now, it is sound
+        replica = self._finalized(header, names)
+        checksums = await rebuilt_list(volume, replica)
+        if checksums is None:
+            reason = "neither the data nor the list of checksums has the block's digest"
+            await self._set_aside(block_id, names, SetAside(reason, header))
+            return
+        contents = FinalizedContents(
+            header.cluster_id,
             block_id,
-            contents.stamp,
-            ReplicaState.FINALIZED,
-            volume.storage_id,
-            stored_bytes=contents.length_bytes,
-            digest=contents.digest,
+            header.stamp,
+            header.length_bytes,
+            header.digest,
+            checksums,
         )
+        path = volume.checksums_path(Place.FINALIZED, block_id, header.stamp)
+        await volume.disk.write_file(path, encode_finalized(contents))
+        await volume.unmark(block_id, header.stamp)
+        LOG.warning("%s: its checksum file was made anew", replica)
         await self._add(replica)
+
+    def _finalized(self, header: FinalizedHeader, names: _Names) -> Replica:
+        damaged = header.stamp in names.markers
+        return Replica(
+            header.block_id,
+            header.stamp,
+            ReplicaState.DAMAGED if damaged else ReplicaState.FINALIZED,
+            self._volume.storage_id,
+            stored_bytes=header.length_bytes,
+            digest=header.digest,
+            verified_ms=self._verified.of(header.block_id, header.stamp),
+        )
 
     async def _recover(self, block_id: int, names: _Names, decision: Recover) -> None:
         finder = PrefixFinder(decision.contents.records)
@@ -220,18 +293,21 @@ class VolumeScan:
             await self._volume.disk.remove(self._volume.data_path(place, block_id))
         for place, stamp in names.checksums:
             await self._volume.disk.remove(self._volume.checksums_path(place, block_id, stamp))
+        for stamp in sorted(names.markers):
+            await self._volume.unmark(block_id, stamp)
         LOG.info("removed what a step that was cut off has left of block %016x", block_id)
 
     async def _set_aside(self, block_id: int, names: _Names, decision: SetAside) -> None:
         LOG.warning("put block %016x aside: %s", block_id, decision.reason)
-        stamps = [stamp for _, stamp in names.checksums]
-        await self._store.quarantine_files(self._volume, block_id, stamps)
+        stamps = sorted({stamp for _, stamp in names.checksums} | names.markers)
+        about = About(block_id, decision.reason, max(stamps, default=0))
+        if decision.damaged is not None:
+            about = msgspec.structs.replace(about, length_bytes=decision.damaged.length_bytes)
+        await self._store.quarantine_files(self._volume, about, stamps)
         if names.checksums and Place.FINALIZED in names.data:
             self.damaged.append(self._damage(block_id, max(stamps), decision.damaged))
 
-    def _damage(
-        self, block_id: int, stamp: int, contents: FinalizedContents | None
-    ) -> ReplicaChange:
+    def _damage(self, block_id: int, stamp: int, contents: FinalizedHeader | None) -> ReplicaChange:
         length_bytes, digest = 0, b""
         if contents is not None:
             length_bytes, digest = contents.length_bytes, contents.digest
@@ -242,22 +318,34 @@ class VolumeScan:
         """Put what a half-done step left behind aside."""
         for place, stamp in leftovers:
             name = data_name(block_id) if stamp is None else checksums_name(block_id, stamp)
-            await self._volume.quarantine(place, group_of(block_id), [name], self._mark)
+            about = About(block_id, "a step that was cut off has left it", stamp or 0)
+            await self._volume.put_aside(place, [name], about, self._mark)
 
     async def _add(self, replica: Replica) -> None:
-        """Take a replica into the store; of two on different volumes the better one."""
-        other = self._store.get(replica.block_id)
-        if other is None:
-            self._store.add(replica)
-            return
+        """Take a replica into the store, which may be in use: the volume may have come back."""
+        async with self._store.gates.hold(replica.block_id):
+            other = self._store.get(replica.block_id)
+            if other is None:
+                self._store.add(replica)
+            else:
+                await self._add_better(other, replica)
+
+    async def _add_better(self, other: Replica, replica: Replica) -> None:
+        """Keep the better one of two on different volumes. The gate is held."""
         worse, better = sorted((other, replica), key=_worth)
         LOG.warning("%s is on two volumes", better)
         if worse is other:
             self._store.forget(other)
+            await self._store.close_files(other.block_id)
             self._store.add(replica)
         volume = self._store.volume_of(worse)
-        await self._store.quarantine_files(volume, worse.block_id, [worse.stamp])
+        about = About(
+            worse.block_id, "a better one is on another volume", worse.stamp, worse.length_bytes
+        )
+        await self._store.quarantine_files(volume, about, [worse.stamp])
 
 
-def _worth(replica: Replica) -> tuple[int, bool, int]:
-    return replica.stamp, replica.state is ReplicaState.FINALIZED, replica.length_bytes
+def _worth(replica: Replica) -> tuple[int, int, int]:
+    order = (ReplicaState.DAMAGED, ReplicaState.FINALIZED)
+    rank = order.index(replica.state) + 1 if replica.state in order else 0
+    return replica.stamp, rank, replica.length_bytes

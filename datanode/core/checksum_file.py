@@ -45,14 +45,20 @@ class UnfinishedContents:
 
 
 @dataclass(frozen=True, slots=True)
-class FinalizedContents:
-    """A checksum file of a finalized replica, whole and verified."""
+class FinalizedHeader:
+    """What the checksum file of a finalized replica says of it, verified by itself."""
 
     cluster_id: str
     block_id: int
     stamp: int
     length_bytes: int
     digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FinalizedContents(FinalizedHeader):
+    """A checksum file of a finalized replica, whole and verified."""
+
     checksums: bytes
 
 
@@ -135,7 +141,20 @@ def _decode_unfinished(data: bytes) -> UnfinishedContents:
     return UnfinishedContents(cluster.hex(), block_id, temporary, records)
 
 
-def _decode_finalized(data: bytes) -> FinalizedContents:
+def decode_header(data: bytes, cluster_id: str, block_id: int) -> FinalizedHeader | None:
+    """Return the header of a finalized replica's checksum file whose rest is damaged; None if the
+    header is damaged too, or of another block."""
+    if data[: len(_FINALIZED_MAGIC)] != _FINALIZED_MAGIC:
+        return None
+    try:
+        header, _ = _decode_finalized_header(data)
+    except (DataDamaged, UnsupportedVersion):
+        return None
+    return header if (header.cluster_id, header.block_id) == (cluster_id, block_id) else None
+
+
+def _decode_finalized_header(data: bytes) -> tuple[FinalizedHeader, int]:
+    """Return the header and the number of sections."""
     if len(data) < _FINALIZED.size:
         raise DataDamaged("the checksum file's header is torn")
     fields = _FINALIZED.unpack_from(data)
@@ -146,20 +165,32 @@ def _decode_finalized(data: bytes) -> FinalizedContents:
     _check_header(data, table_end)
     if chunk_bytes != CHUNK_BYTES:
         raise UnsupportedVersion(f"the checksum file is for chunks of {chunk_bytes} bytes")
-    checksums = _section(data, sections, _CHUNK_CHECKSUMS)
-    if len(checksums) != chunk_count(length_bytes) * CHECKSUM_BYTES:
-        raise DataDamaged("the checksum file does not have one checksum for each chunk")
-    if block_digest(length_bytes, checksums) != digest:
-        raise DataDamaged("the checksums do not fit the block's digest")
-    return FinalizedContents(cluster.hex(), block_id, stamp, length_bytes, digest, checksums)
+    return FinalizedHeader(cluster.hex(), block_id, stamp, length_bytes, digest), sections
 
 
-def _section(data: bytes, sections: int, wanted: int) -> bytes:
+def _decode_finalized(data: bytes) -> FinalizedContents:
+    header, sections = _decode_finalized_header(data)
+    checksums = b""
+    end = _FINALIZED.size + sections * _SECTION.size + _CHECK.size
     for number in range(sections):
         kind, start, length = _SECTION.unpack_from(data, _FINALIZED.size + number * _SECTION.size)
-        if kind == wanted:
-            return data[start : start + length]
-    return b""
+        end = max(end, start + length)
+        if kind == _CHUNK_CHECKSUMS:
+            checksums = data[start : start + length]
+    if len(data) != end:
+        raise DataDamaged(f"the checksum file has {len(data)} bytes where it should end at {end}")
+    if len(checksums) != chunk_count(header.length_bytes) * CHECKSUM_BYTES:
+        raise DataDamaged("the checksum file does not have one checksum for each chunk")
+    if block_digest(header.length_bytes, checksums) != header.digest:
+        raise DataDamaged("the checksums do not fit the block's digest")
+    return FinalizedContents(
+        header.cluster_id,
+        header.block_id,
+        header.stamp,
+        header.length_bytes,
+        header.digest,
+        checksums,
+    )
 
 
 def _check_header(data: bytes, end: int) -> None:

@@ -1,9 +1,10 @@
 """Where the files of a block stand on a volume, and what their names say (rule 19).
 
 `<place>/<namespace>/<2 hex>/<2 hex>/<block id>.block` is the data, `<block id>.<stamp>.checksums`
-beside it the checksums: a new stamp is one rename of the small file. 256 blocks with neighbouring
-numbers share a directory, so that a young volume has few, and 65,536 directories take sequential
-numbers in turn.
+beside it the checksums: a new stamp is one rename of the small file. `<block id>.<stamp>.damaged`
+marks a finalized replica that failed its checksums (rule 21), and says why. 256 blocks with
+neighbouring numbers share a directory, so that a young volume has few, and 65,536 directories take
+sequential numbers in turn.
 """
 
 import enum
@@ -12,6 +13,7 @@ from dolmen.protocol.identifiers import block_namespace, block_number, format_bl
 
 DATA_SUFFIX = ".block"
 CHECKSUMS_SUFFIX = ".checksums"
+MARKER_SUFFIX = ".damaged"
 NEW_SUFFIX = ".new"  #: of a file that is being replaced, until its rename
 _BLOCK_ID_DIGITS = 16
 _BLOCKS_IN_DIRECTORY_BITS = 8
@@ -46,6 +48,19 @@ def checksums_name(block_id: int, stamp: int) -> str:
     return f"{format_block_id(block_id)}.{stamp}{CHECKSUMS_SUFFIX}"
 
 
+def marker_name(block_id: int, stamp: int) -> str:
+    """Return the name of the file that marks a replica of this stamp as DAMAGED."""
+    return f"{format_block_id(block_id)}.{stamp}{MARKER_SUFFIX}"
+
+
+def parse_marker(name: str) -> tuple[int, int] | None:
+    """Return (block id, stamp) of a marker; None for any other name."""
+    parsed = parse_name(name.removesuffix(MARKER_SUFFIX) + CHECKSUMS_SUFFIX)
+    if parsed is None or parsed[1] is None or name != marker_name(parsed[0], parsed[1]):
+        return None
+    return parsed[0], parsed[1]
+
+
 def parse_name(name: str) -> tuple[int, int | None] | None:
     """Return (block id, stamp), with None as stamp for data; None for a name of no kind."""
     digits, dot, rest = name.partition(".")
@@ -65,6 +80,9 @@ def _is_hexadecimal(text: str) -> bool:
 
 
 def is_cut_off_write(name: str) -> bool:
-    """Return whether a file is a new checksum file that did not come to its rename."""
-    parsed = parse_name(name.removesuffix(NEW_SUFFIX)) if name.endswith(NEW_SUFFIX) else None
-    return parsed is not None and parsed[1] is not None
+    """Return whether a file is a new checksum file or marker that did not come to its rename."""
+    if not name.endswith(NEW_SUFFIX):
+        return False
+    whole = name.removesuffix(NEW_SUFFIX)
+    parsed = parse_name(whole)
+    return parse_marker(whole) is not None or (parsed is not None and parsed[1] is not None)

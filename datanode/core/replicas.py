@@ -6,9 +6,13 @@
                                         ▲  └─ RESTARTED ─► WAITING_FOR_RECOVERY
                                         └─ RESTAMPED ── from each of those three
 
-A replica has one stamp at a time; whoever names another one is refused. A TEMPORARY replica has
-never been promised to anybody: it is not reported and does not outlive the process. What the table
-lacks is a bug, and raises.
+    FINALIZED ─ DAMAGE_FOUND ─► DAMAGED ─ FOUND_SOUND ─► FINALIZED
+
+A DAMAGED replica is read as before, by readers who verify what they get, and nothing else is done
+with it until it is dropped. It is sound again if its whole content reads well later, as after the
+trouble of a cable. A replica has one stamp at a time; whoever names another one is refused. A
+TEMPORARY replica has never been promised to anybody: it is not reported and does not outlive the
+process. What the table lacks is a bug, and raises.
 """
 
 import enum
@@ -30,6 +34,8 @@ class ReplicaEvent(enum.Enum):
     WRITER_FINALIZED = enum.auto()
     RESTAMPED = enum.auto()
     RESTARTED = enum.auto()
+    DAMAGE_FOUND = enum.auto()
+    FOUND_SOUND = enum.auto()
     DROPPED = enum.auto()
 
 
@@ -37,6 +43,10 @@ _TEMPORARY = ReplicaState.TEMPORARY
 _BEING_WRITTEN = ReplicaState.BEING_WRITTEN
 _FINALIZED = ReplicaState.FINALIZED
 _WAITING = ReplicaState.WAITING_FOR_RECOVERY
+_DAMAGED = ReplicaState.DAMAGED
+
+COMPLETE = (_FINALIZED, _DAMAGED)
+"""The states of a replica that has, or had, all its bytes and gets no more."""
 
 #: None stands for a replica that does not exist.
 TRANSITIONS: dict[tuple[ReplicaState | None, ReplicaEvent], ReplicaState | None] = {
@@ -52,7 +62,11 @@ TRANSITIONS: dict[tuple[ReplicaState | None, ReplicaEvent], ReplicaState | None]
     (_BEING_WRITTEN, ReplicaEvent.DROPPED): None,
     (_FINALIZED, ReplicaEvent.RESTAMPED): _BEING_WRITTEN,
     (_FINALIZED, ReplicaEvent.RESTARTED): _FINALIZED,
+    (_FINALIZED, ReplicaEvent.DAMAGE_FOUND): _DAMAGED,
     (_FINALIZED, ReplicaEvent.DROPPED): None,
+    (_DAMAGED, ReplicaEvent.FOUND_SOUND): _FINALIZED,
+    (_DAMAGED, ReplicaEvent.RESTARTED): _DAMAGED,
+    (_DAMAGED, ReplicaEvent.DROPPED): None,
     # Rule 17: an unfinished replica whose contents fit the committed digest is finalized.
     (_WAITING, ReplicaEvent.WRITER_FINALIZED): _FINALIZED,
     (_WAITING, ReplicaEvent.RESTAMPED): _BEING_WRITTEN,
@@ -97,6 +111,8 @@ class Replica:
     received: ReceivedChunks | None = None
     stored_bytes: int = 0
     digest: bytes = b""
+    verified_ms: int = 0
+    """When all of it was last verified, on the scrubber's clock; 0 if that is not known."""
 
     @property
     def length_bytes(self) -> int:

@@ -13,6 +13,7 @@ from dolmen.protocol.datanode_messages import (
     ChangeKind,
     CommandFailed,
     ReplicaChange,
+    ReplicaChecked,
     ReplicaReport,
     ReplicaState,
     ReportBlocks,
@@ -31,6 +32,12 @@ QUEUE_LIMIT = 100_000
 FAILURES_LIMIT = 1000
 REASON_LIMIT = 200
 """Failed commands only hurry their next planning; the namenode's deadline does it anyhow."""
+
+CHECKED_LIMIT = 10_000
+"""More than checks are taken at once; whoever waits for one that is not answered asks again."""
+
+SOURCES_LIMIT = 16
+"""Bad sources told of one block: more than it has replicas, as a rule."""
 
 
 def pages(
@@ -64,11 +71,12 @@ class ReportQueue:
     def __init__(self) -> None:
         self._changes: dict[tuple[str, int], ReplicaChange] = {}
         self._failures: dict[int, CommandFailed] = {}
+        self._checked: dict[tuple[int, int], ReplicaChecked] = {}
         self.overflowed = False
         """Changes were dropped: only a full report can tell the namenode now."""
 
     def __len__(self) -> int:
-        return len(self._changes) + len(self._failures)
+        return len(self._changes) + len(self._failures) + len(self._checked)
 
     def add(self, change: ReplicaChange) -> bool:
         """Queue a change, in place of an older one of the same replica.
@@ -85,14 +93,43 @@ class ReportQueue:
 
     def add_failure(self, block_id: int, reason: str) -> None:
         """Queue the news that a command failed."""
-        if len(self._failures) < FAILURES_LIMIT:
-            self._failures[block_id] = CommandFailed(block_id, reason[:REASON_LIMIT])
+        known = self._failures.get(block_id)
+        self._queue_failure(
+            CommandFailed(block_id, reason[:REASON_LIMIT], known.bad_sources if known else ())
+        )
+
+    def add_bad_source(self, block_id: int, datanode_id: str) -> None:
+        """Queue the news that another datanode's replica gave bad bytes."""
+        known = self._failures.get(block_id) or CommandFailed(block_id, "")
+        if datanode_id not in known.bad_sources and len(known.bad_sources) < SOURCES_LIMIT:
+            sources = (*known.bad_sources, datanode_id)
+            self._queue_failure(CommandFailed(block_id, known.reason, sources))
+
+    def _queue_failure(self, failure: CommandFailed) -> None:
+        if failure.block_id in self._failures or len(self._failures) < FAILURES_LIMIT:
+            self._failures[failure.block_id] = failure
+
+    def add_checked(self, checked: ReplicaChecked) -> None:
+        """Queue the answer to a check."""
+        if len(self._checked) < CHECKED_LIMIT:
+            problem = checked.problem[:REASON_LIMIT]
+            block = (checked.block_id, checked.stamp)
+            self._checked[block] = ReplicaChecked(*block, problem)
+
+    def connection_lost(self) -> None:
+        """Nobody waits for the answers to checks any more."""
+        self._checked.clear()
 
     def batch(self) -> ReportChanges:
-        """Return the oldest changes; they stay queued until `taken`."""
+        """Return the oldest changes; they stay queued until `taken`.
+
+        Answers to checks go when all changes do: the change that a check made comes before it.
+        """
         changes = tuple(islice(self._changes.values(), BATCH_CHANGES))
         failures = tuple(islice(self._failures.values(), BATCH_CHANGES - len(changes)))
-        return ReportChanges(changes, failures)
+        room = BATCH_CHANGES - len(changes) - len(failures)
+        checked = tuple(islice(self._checked.values(), room))
+        return ReportChanges(changes, failures, checked)
 
     def taken(self, batch: ReportChanges) -> None:
         """The namenode has taken the batch: drop what has not changed again since."""
@@ -103,6 +140,10 @@ class ReportQueue:
         for failure in batch.failed_commands:
             if self._failures.get(failure.block_id) is failure:
                 del self._failures[failure.block_id]
+        for checked in batch.checked:
+            block = (checked.block_id, checked.stamp)
+            if self._checked.get(block) is checked:
+                del self._checked[block]
 
     def start_over(self) -> None:
         """A full report begins: it says all that is queued, but for damage that was found."""

@@ -7,11 +7,20 @@ wherever that stands (a half-done finalize is finished); in its unfinished form 
 being written. A restamp of a finalized replica that had not yet moved the data is undone. What a
 half-done creation or removal leaves holds no byte of anybody's and goes. What fits nothing is set
 aside, never deleted.
+
+Damage to a replica that was finalized for good is another matter (rule 21): as long as its list of
+checksums is whole, what is left of its data is served, as DAMAGED. If only the list is damaged the
+data may make it anew, if the digest in the file's header agrees.
 """
 
 from dataclasses import dataclass
 
-from datanode.core.checksum_file import Contents, FinalizedContents, UnfinishedContents
+from datanode.core.checksum_file import (
+    Contents,
+    FinalizedContents,
+    FinalizedHeader,
+    UnfinishedContents,
+)
 from datanode.core.layout import Place
 
 
@@ -22,6 +31,7 @@ class FoundChecksums:
     place: Place
     stamp: int
     contents: Contents | None
+    header: FinalizedHeader | None = None  # of a damaged file of a finalized replica, if intact
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,23 @@ class Serve:
     found: FoundChecksums
     contents: FinalizedContents
     data_place: Place
+
+
+@dataclass(frozen=True)
+class ServeDamaged:
+    """A finalized replica whose data file has not the length it should have."""
+
+    found: FoundChecksums
+    contents: FinalizedContents
+    reason: str
+
+
+@dataclass(frozen=True)
+class Rebuild:
+    """A finalized replica whose list of checksums is to be made anew from its data."""
+
+    found: FoundChecksums
+    header: FinalizedHeader
 
 
 @dataclass(frozen=True)
@@ -60,10 +87,10 @@ class SetAside:
     """Files that do not fit; `damaged` is what they claim to be, if that is known."""
 
     reason: str
-    damaged: FinalizedContents | None = None
+    damaged: FinalizedHeader | None = None
 
 
-Decision = Serve | Recover | Discard | SetAside
+Decision = Serve | ServeDamaged | Rebuild | Recover | Discard | SetAside
 
 
 def decide(block: FoundBlock) -> Decision:
@@ -73,8 +100,9 @@ def decide(block: FoundBlock) -> Decision:
         whole = len(known) == len(block.checksums)
         return Discard() if whole else SetAside("checksums without data")
     if not known:
-        begun = block.data_bytes == {Place.BEING_WRITTEN: 0}
-        return Discard() if begun else SetAside("data without an intact checksum file")
+        if block.data_bytes == {Place.BEING_WRITTEN: 0}:
+            return Discard()
+        return _rebuild(block) or SetAside("data without an intact checksum file")
     for found in sorted(known, key=_rank, reverse=True):
         if isinstance(found.contents, FinalizedContents):
             return _serve(block, found, found.contents)
@@ -100,7 +128,22 @@ def _serve(block: FoundBlock, found: FoundChecksums, contents: FinalizedContents
             return Serve(found, contents, place)
     sizes = ", ".join(str(size) for size in block.data_bytes.values())
     reason = f"the data file has {sizes} bytes where {contents.length_bytes} were finalized"
+    if found.place is Place.FINALIZED and set(block.data_bytes) == {Place.FINALIZED}:
+        return ServeDamaged(found, contents, reason)
     return SetAside(reason, contents)
+
+
+def _rebuild(block: FoundBlock) -> Rebuild | None:
+    """Return what may come of a finalized replica that has one checksum file, a damaged one."""
+    if set(block.data_bytes) != {Place.FINALIZED} or len(block.checksums) != 1:
+        return None
+    (found,) = block.checksums
+    if found.header is None or (found.place, found.stamp) != (
+        Place.FINALIZED,
+        found.header.stamp,
+    ):
+        return None
+    return Rebuild(found, found.header)
 
 
 def _is_temporary(found: FoundChecksums) -> bool:

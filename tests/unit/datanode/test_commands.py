@@ -11,10 +11,12 @@ from random import Random
 import pytest
 
 from datanode.access import TokenCheck
+from datanode.checks import Checks
 from datanode.commands import CommandRunner
 from datanode.copying import ReplicaCopier
 from datanode.core.throttle import Throttle
 from datanode.reporting import Reporter
+from datanode.verification import Verifier
 from dolmen.protocol.datanode_messages import (
     ChangeKind,
     CheckReplica,
@@ -37,12 +39,16 @@ B1 = make_block_id(1, 1)
 def runner_of(scene: Scene) -> CommandRunner:
     transport = SimTransport(SimNetwork(Random(1)), "datanode")
     tokens = TokenCheck(ClusterKeys(b"secret"), "datanode", lambda: 1)
-    copier = ReplicaCopier(transport, scene.store, scene.writer, 1.0)
-    return CommandRunner(scene.store, copier, tokens, Reporter(Random(1)), Throttle(1 << 30, 0))
+    reporter, throttle = Reporter(Random(1)), Throttle(1 << 30, 0)
+    copier = ReplicaCopier(transport, scene.store, scene.writer, 1.0, reporter.bad_source)
+    checks = Checks(Verifier(scene.store), reporter)
+    return CommandRunner(
+        scene.store, lambda order: copier.copy(order, throttle), tokens, checks, reporter
+    )
 
 
 def a_connection_is_lost(runner: CommandRunner) -> None:
-    runner.void_deletions()
+    runner.connection_lost()
 
 
 def a_copy_is_ordered(runner: CommandRunner) -> None:
@@ -110,7 +116,7 @@ def test_a_check_for_which_no_file_can_be_opened_says_nothing_of_the_replica() -
         await asyncio.sleep(1)
         volume.disk = disk
         assert scene.store.find(B1, 1).state is ReplicaState.FINALIZED
-        await scene.store.verify(scene.store.find(B1, 1))
+        assert await Verifier(scene.store).verify(B1, 1) == ""
         running.cancel()
         await asyncio.wait([running])
 

@@ -3,10 +3,10 @@
 import pytest
 
 from dolmen.protocol.checksums import CHUNK_BYTES
-from dolmen.protocol.datanode_messages import ChangeKind, ReplicaState
-from dolmen.protocol.errors import NoSuchReplica, StaleGeneration
+from dolmen.protocol.datanode_messages import ReplicaState
+from dolmen.protocol.errors import StaleGeneration
 from tests.unit.datanode.test_node import DATA, VOLUME, put_file, settle
-from tests.unit.datanode.world import BLOCK, World, digest_of
+from tests.unit.datanode.world import BLOCK, World, digest_of, quarantined
 
 
 @pytest.mark.parametrize("power_loss", [False, True])
@@ -70,29 +70,6 @@ def test_an_unfinished_replica_whose_contents_fit_is_finalized_after_a_restart()
     world.run(scenario())
 
 
-def test_a_file_cut_short_while_it_was_down_is_put_aside_and_reported_corrupt() -> None:
-    world = World()
-    path = f"{VOLUME}/finalized/0000/00/00/0000000000000020.block"
-
-    async def scenario() -> None:
-        await world.start("a")
-        (a,) = world.targets("a")
-        await world.write(DATA, a)
-        await world.finalize(DATA, a)
-        await world.kill("a")
-        world.storages["a"].truncate(world.storages["a"].file(path), 100)
-        world.namenode.changes.clear()
-        await world.start("a")
-        await settle()
-        (change,) = world.namenode.changes
-        assert (change.kind, change.replica.block_id) == (ChangeKind.CORRUPT, BLOCK)
-        assert change.replica.digest == digest_of(DATA)
-        with pytest.raises(NoSuchReplica):
-            await world.read(a, (0, 1))
-
-    world.run(scenario())
-
-
 def test_strange_files_on_a_volume_are_put_aside_and_kept() -> None:
     world = World()
     group = "finalized/0000/00/00"
@@ -108,8 +85,9 @@ def test_strange_files_on_a_volume_are_put_aside_and_kept() -> None:
             put_file(world, "a", f"{VOLUME}/{group}/{name}", b"?")
         await world.start("a")
         assert await world.read(a, (0, len(DATA))) == DATA
-        kept = world.storages["a"].directory(f"{VOLUME}/quarantine/0000/00/00").entries
-        assert sorted(name.rpartition(".")[0] for name in kept) == sorted(strangers)
+        kept = quarantined(world, "a")
+        assert sorted(name for one in kept for name in one.files) == sorted(strangers)
+        assert {one.source for one in kept} == {group}
 
     world.run(scenario())
 

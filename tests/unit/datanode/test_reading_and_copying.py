@@ -11,6 +11,7 @@ from dolmen.protocol.datanode_messages import (
     ChangeKind,
     CheckReplica,
     InvalidateReplica,
+    QuarantineReplica,
     ReplicaState,
     ReportAgain,
     TransferReplica,
@@ -23,7 +24,7 @@ from dolmen.protocol.errors import (
 )
 from dolmen.protocol.tokens import Access, Target
 from dolmen.runtime.settings import Settings
-from tests.unit.datanode.world import BLOCK, World, content, digest_of
+from tests.unit.datanode.world import BLOCK, World, content, digest_of, quarantined
 
 DATA = content(40 * CHUNK_BYTES + 11)
 DATA_FILE = "/data/volumes/0/finalized/0000/00/00/0000000000000020.block"
@@ -214,7 +215,7 @@ def test_an_order_to_delete_names_the_stamp() -> None:
     world.run(scenario())
 
 
-def test_only_its_own_finding_makes_a_datanode_put_a_replica_aside() -> None:
+def test_only_its_own_finding_makes_a_datanode_take_a_replica_for_damaged() -> None:
     world = World()
 
     async def scenario() -> None:
@@ -226,11 +227,9 @@ def test_only_its_own_finding_makes_a_datanode_put_a_replica_aside() -> None:
         rot(world, "a", 39 * CHUNK_BYTES)
         world.namenode.order(node.datanode_id, CheckReplica(BLOCK, 1))
         await asyncio.sleep(1)
-        assert world.namenode.changes[-1].kind is ChangeKind.CORRUPT
-        with pytest.raises(NoSuchReplica):
-            await world.read(a, (0, 1))
-        directory = world.storages["a"].directory("/data/volumes/0/quarantine/0000/00/00")
-        assert len(directory.entries) == 2
+        assert world.namenode.changes[-1].replica.state is ReplicaState.DAMAGED
+        assert await world.read(a, (0, CHUNK_BYTES)) == DATA[:CHUNK_BYTES]
+        assert quarantined(world, "a") == []
 
     world.run(scenario())
 
@@ -246,7 +245,13 @@ def test_a_corrupt_replica_is_healed_in_place_by_a_copy() -> None:
         await asyncio.sleep(1)
         order_transfer(world, world.nodes["a"], b)
         await asyncio.sleep(1)
+        assert "is here already" in world.namenode.failures[-1], "it is not in quarantine yet"
+        world.namenode.order(world.nodes["a"].datanode_id, QuarantineReplica(BLOCK, 1))
+        await asyncio.sleep(1)
+        order_transfer(world, world.nodes["a"], b)
+        await asyncio.sleep(1)
         assert await world.read(a, (0, len(DATA))) == DATA
+        assert len(quarantined(world, "a")) == 1
 
     world.run(scenario())
 
@@ -260,9 +265,8 @@ def test_a_file_that_became_short_is_found_by_the_read_that_needs_it() -> None:
         with pytest.raises(DataDamaged, match="ends before"):
             await world.read(a, (0, 100))
         await asyncio.sleep(1)
-        assert world.namenode.changes[-1].kind is ChangeKind.CORRUPT
-        with pytest.raises(NoSuchReplica):
-            await world.read(a, (0, 1))
+        assert world.namenode.changes[-1].replica.state is ReplicaState.DAMAGED
+        assert await world.read(a, (0, 10)) == DATA[:10]
 
     world.run(scenario())
 

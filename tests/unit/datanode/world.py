@@ -5,7 +5,10 @@ from collections.abc import Coroutine
 from random import Random
 from typing import Any
 
+import msgspec
+
 from datanode import Datanode, DatanodeOptions
+from datanode.core.quarantine_entry import DESCRIPTION_NAME, Description
 from dolmen.protocol.block_messages import (
     BlockReply,
     BlockRequest,
@@ -42,6 +45,7 @@ from dolmen.protocol.datanode_messages import (
     RegisterDatanode,
     Registered,
     ReplicaChange,
+    ReplicaChecked,
     ReplicaReport,
     ReportBlocks,
     ReportChanges,
@@ -79,6 +83,8 @@ class ScriptedNamenode:
         self.pages: list[ReportBlocks] = []
         self.changes: list[ReplicaChange] = []
         self.failures: list[str] = []
+        self.bad_sources: list[str] = []
+        self.checked: list[ReplicaChecked] = []
         self.orders: dict[str, asyncio.Queue[AnyCommand]] = {}
         self.taken_in = True
         """Whether it lets datanodes register."""
@@ -162,7 +168,10 @@ class ScriptedSession:
 
     def _keep(self, report: ReportChanges) -> None:
         self._namenode.changes += report.changes
-        self._namenode.failures += [failed.reason for failed in report.failed_commands]
+        for failed in report.failed_commands:
+            self._namenode.failures += [failed.reason] if failed.reason else []
+            self._namenode.bad_sources += failed.bad_sources
+        self._namenode.checked += report.checked
 
     async def _orders(self, patience_s: float) -> Commands:
         queue = self._namenode.orders.setdefault(self._datanode_id, asyncio.Queue())
@@ -329,6 +338,21 @@ class World:
 
 def digest_of(data: bytes) -> bytes:
     return block_digest(len(data), chunk_checksums(data))
+
+
+def quarantined(world: World, name: str, root: str = "/data/volumes/0") -> list[Description]:
+    """Return what a datanode's quarantine holds."""
+    storage = world.storages[name]
+    if "quarantine" not in storage.directory(root).entries:
+        return []
+    entries = storage.directory(f"{root}/quarantine").entries
+    found = []
+    for entry in sorted(entries):
+        path = f"{root}/quarantine/{entry}"
+        data = bytes(storage.file(f"{path}/{DESCRIPTION_NAME}").data)
+        found.append(msgspec.json.decode(data, type=Description))
+        assert {*found[-1].files, DESCRIPTION_NAME} == set(storage.directory(path).entries)
+    return found
 
 
 def content(length: int, salt: int = 0) -> bytes:

@@ -2,14 +2,21 @@
 
 import pytest
 
-from datanode.core.checksum_file import Contents, FinalizedContents, UnfinishedContents
+from datanode.core.checksum_file import (
+    Contents,
+    FinalizedContents,
+    FinalizedHeader,
+    UnfinishedContents,
+)
 from datanode.core.layout import Place
 from datanode.core.restart import (
     Discard,
     FoundBlock,
     FoundChecksums,
+    Rebuild,
     Recover,
     Serve,
+    ServeDamaged,
     SetAside,
     decide,
 )
@@ -29,6 +36,13 @@ def records(stamp: int = 1, *, temporary: bool = False) -> FoundChecksums:
 def damaged(place: Place = FINAL, stamp: int = 1) -> FoundChecksums:
     nothing: Contents | None = None
     return FoundChecksums(place, stamp, nothing)
+
+
+def header_left(
+    place: Place = FINAL, stamp: int = 1, inner_stamp: int | None = None
+) -> FoundChecksums:
+    header = FinalizedHeader("c", 16, inner_stamp or stamp, 100, b"")
+    return FoundChecksums(place, stamp, None, header)
 
 
 @pytest.mark.parametrize(
@@ -58,8 +72,15 @@ def damaged(place: Place = FINAL, stamp: int = 1) -> FoundChecksums:
         ({FINAL: 0}, [], SetAside, None),
         ({FINAL: 100}, [], SetAside, None),
         ({FINAL: 100}, [damaged()], SetAside, None),
-        ({FINAL: 99}, [final(FINAL)], SetAside, None),
-        ({FINAL: 101}, [final(FINAL)], SetAside, None),
+        ({FINAL: 99}, [final(FINAL)], ServeDamaged, 1),
+        ({FINAL: 101}, [final(FINAL)], ServeDamaged, 1),
+        ({FINAL: 99}, [final(WRITTEN)], SetAside, None),
+        ({WRITTEN: 99}, [final(FINAL)], SetAside, None),
+        # a list of checksums that can be made anew, if the data fits the digest in the header
+        ({FINAL: 100}, [header_left()], Rebuild, 1),
+        ({WRITTEN: 100}, [header_left()], SetAside, None),
+        ({FINAL: 100}, [header_left(FINAL, 2, inner_stamp=1)], SetAside, None),
+        ({FINAL: 100}, [header_left(), records(2)], SetAside, None),
         ({FINAL: 100}, [records()], SetAside, None),
         ({FINAL: 100}, [final(FINAL, 2, inner_stamp=1)], SetAside, None),
     ],
@@ -72,12 +93,12 @@ def test_files_found_after_a_crash_have_one_outcome(
 ) -> None:
     decision = decide(FoundBlock(data, tuple(checksums)))
     assert isinstance(decision, outcome)
-    if isinstance(decision, Serve | Recover):
+    if isinstance(decision, Serve | ServeDamaged | Rebuild | Recover):
         assert decision.found.stamp == stamp
 
 
 def test_a_data_file_of_the_wrong_length_is_damage_that_can_be_named() -> None:
-    decision = decide(FoundBlock({FINAL: 99}, (final(FINAL),)))
+    decision = decide(FoundBlock({WRITTEN: 99}, (final(FINAL),)))
     assert isinstance(decision, SetAside)
     assert decision.damaged is not None
     assert decision.damaged.length_bytes == 100
