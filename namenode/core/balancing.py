@@ -42,6 +42,7 @@ class Run(msgspec.Struct):
     waits: str = ""
     waits_since_ms: int | None = None
     ended: str = ""  # why
+    told: bool = False  # to the asker, that it has: the next call begins another
 
 
 class Balancer:
@@ -65,7 +66,7 @@ class Balancer:
             raise AccessDenied(
                 f"{run.asker} has this cluster balanced now: wait for its end, or end it there"
             )
-        if run is None or run.asker != asker or run.ended:
+        if run is None or run.asker != asker or run.told:
             search = MoveSearch(self._assessor, self._redundancy, self._moves)
             run = self._run = Run(asker, 0.0, now_ms, search)
             self._moves.count_anew()
@@ -82,6 +83,7 @@ class Balancer:
         balanced = left_bytes == 0 and self._moves.settled
         if balanced and not run.ended:
             run.ended = "every datanode is near the mean"
+        run.told = bool(run.ended)
         return BalanceProgress(
             balanced=balanced,
             moving=len(self._moves),
@@ -89,7 +91,7 @@ class Balancer:
             moved_bytes=self._moves.moved_bytes,
             left_bytes=left_bytes,
             reason=run.ended or run.waits,
-            ended=bool(run.ended),
+            ended=run.told,
         )
 
     def _measure(self, run: Run) -> Uses:
