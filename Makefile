@@ -6,7 +6,7 @@ PYTHON ?=
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: setup demo test check format clean
+.PHONY: setup demo bench bench-list test check format clean
 
 setup: $(INSTALLED)
 
@@ -16,6 +16,13 @@ $(INSTALLED): pyproject.toml $(wildcard requirements/*.txt) scripts/setup.sh
 
 demo: setup
 	@$(BIN)/python scripts/demo.py
+
+# make bench ONLY=write,read JSON=figures.json; what there is: make bench-list; see docs/performance.md
+bench: setup
+	@$(BIN)/python -m benchmarks $(if $(ONLY),--only "$(ONLY)") $(if $(JSON),--json "$(JSON)")
+
+bench-list: setup
+	@$(BIN)/python -m benchmarks --list
 
 test: setup
 	@$(BIN)/python -m pytest

@@ -53,6 +53,9 @@ PLUGIN = Reach(
 #: The command line, the local cluster and the simulation: imported by each other and tests alone.
 OUTER = Reach(frozenset(PACKAGES), STANDARD, ALL_LIBRARIES)
 
+#: They measure all of it, and nothing that is measured knows of them.
+BENCHMARKS = replace(OUTER, ours=OUTER.ours | {"benchmarks"})
+
 #: The files that know a library. Why several of them know HTTP: docs/decisions/0002.
 HTTP = frozenset({"aiohttp", "yarl"})
 EDGES = {
@@ -98,6 +101,8 @@ def _reach_of_place(path: PurePosixPath) -> Reach | None:
             return replace(LOOP, ours=LOOP.ours | {package, "dolmen.client"})
         case ("namenode" | "datanode" as package, *_):
             return replace(LOOP, ours=LOOP.ours | {package})
+        case ("benchmarks", _):
+            return BENCHMARKS
         case ("fsspec_plugin", _):
             return replace(PLUGIN, libraries_in_functions=frozenset({path.stem}))
         case _:

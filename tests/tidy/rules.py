@@ -44,7 +44,7 @@ def python_files(root: Path, *folders: str) -> list[Path]:
 def import_problems(root: Path) -> list[str]:
     """Imports that the table of `reach.py` does not have, and files it has no place for."""
     problems = []
-    for path in python_files(root, *PACKAGES):
+    for path in python_files(root, *PACKAGES, "benchmarks"):
         relative = PurePosixPath(path.relative_to(root))
         reach = reach_of(relative)
         if reach is None:
@@ -62,7 +62,7 @@ def _is_within(found: Import, reach: Reach) -> bool:
     if found.name == "dolmen.__version__":
         return True
     top = found.name.split(".")[0]
-    if top in (*PACKAGES, "tests"):
+    if top in (*PACKAGES, "benchmarks", "tests"):
         return any(_is_part_of(found.name, package) for package in reach.ours)
     if found.deferred and top in reach.libraries_in_functions:
         return True

@@ -1,0 +1,27 @@
+"""Which benchmarks there are, in the order in which they run."""
+
+from benchmarks import namenode_size, read_file, repair, small_files, stat_calls, write_file
+from benchmarks.harness import Benchmark
+
+BENCHMARKS: tuple[Benchmark, ...] = (
+    small_files.BENCHMARK,  # before many large files have come and gone
+    stat_calls.BENCHMARK,
+    namenode_size.BENCHMARK,
+    write_file.BENCHMARK,
+    read_file.BENCHMARK,
+    repair.BENCHMARK,
+)
+
+
+class UnknownBenchmark(Exception):
+    """There is none of that name."""
+
+
+def chosen(names: str) -> tuple[Benchmark, ...]:
+    """Return the benchmarks that `names` lists, separated by commas; all if it is empty."""
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    known = {benchmark.name for benchmark in BENCHMARKS}
+    for name in wanted:
+        if name not in known:
+            raise UnknownBenchmark(f"there is no {name!r}; there are {', '.join(sorted(known))}")
+    return tuple(one for one in BENCHMARKS if not wanted or one.name in wanted)

@@ -1,0 +1,48 @@
+"""How much each benchmark does: the sizes of the figures in the documentation, and tiny ones."""
+
+from dataclasses import dataclass
+
+MIB = 1024 * 1024
+GIB = 1024 * MIB
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """One row of sizes. The whole run with `FULL` stays below 25 minutes on two cores."""
+
+    rounds: int
+    """Odd, so that the median is a round that was run."""
+    file_bytes: int
+    block_bytes: int
+    rate_s: float
+    """How long a rate of small things is measured: long enough for some group commits."""
+    processes: tuple[int, ...]
+    """How many create small files at once."""
+    files: tuple[int, ...]
+    """How many files the namenode holds, fewer first."""
+    dead_after_ms: int
+    stale_after_ms: int
+
+
+FULL = Sizes(
+    rounds=5,
+    file_bytes=GIB,
+    block_bytes=128 * MIB,
+    rate_s=3.0,
+    processes=(1, 8),
+    files=(100_000, 1_000_000),
+    dead_after_ms=10_000,
+    stale_after_ms=3000,
+)
+
+SMALL = Sizes(
+    rounds=1,
+    file_bytes=8 * MIB,
+    block_bytes=2 * MIB,
+    rate_s=0.2,
+    processes=(1, 2),
+    files=(300, 600),
+    dead_after_ms=1000,
+    stale_after_ms=600,
+)
+"""Enough to see that everything runs; the figures mean nothing."""
