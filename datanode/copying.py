@@ -72,7 +72,7 @@ class CopyOrder:
 class ReplicaCopier:
     """Copies replicas from other datanodes.
 
-    `bad_source` hears (block id, datanode id) of a source whose bytes fail the block's checksums.
+    `bad_source` hears (block id, stamp, datanode id) of a source whose bytes fail the block's checksums.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class ReplicaCopier:
         store: BlockStore,
         writer: ReplicaWriter,
         stall_s: float,
-        bad_source: Callable[[int, str], None],
+        bad_source: Callable[[int, int, str], None],
     ) -> None:
         self._transport = transport
         self._store = store
@@ -145,7 +145,8 @@ class ReplicaCopier:
             except DolmenError as error:
                 failures.append(f"{source.address}: {error}")
                 if isinstance(error, ChecksumMismatch):
-                    self._bad_source(copy.order.block_id, source.datanode_id)
+                    order = copy.order
+                    self._bad_source(order.block_id, order.stamp, source.datanode_id)
                 LOG.warning("block %016x: source %s", copy.order.block_id, failures[-1])
             except OSError as error:
                 volume = self._store.volume_of(copy.replica)

@@ -43,9 +43,9 @@ class Reporter:
         self._queue.add_failure(block_id, reason)
         self._wake.set()
 
-    def bad_source(self, block_id: int, datanode_id: str) -> None:
+    def bad_source(self, block_id: int, stamp: int, datanode_id: str) -> None:
         """Another datanode's replica gave bytes that fail the block's checksums."""
-        self._queue.add_bad_source(block_id, datanode_id)
+        self._queue.add_bad_source(block_id, stamp, datanode_id)
         self._wake.set()
 
     def checked(self, checked: ReplicaChecked) -> None:

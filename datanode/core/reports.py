@@ -9,6 +9,8 @@ found: the report only shows that such a replica is gone, not why.
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
+import msgspec
+
 from dolmen.protocol.datanode_messages import (
     ChangeKind,
     CommandFailed,
@@ -94,16 +96,16 @@ class ReportQueue:
     def add_failure(self, block_id: int, reason: str) -> None:
         """Queue the news that a command failed."""
         known = self._failures.get(block_id)
-        self._queue_failure(
-            CommandFailed(block_id, reason[:REASON_LIMIT], known.bad_sources if known else ())
-        )
+        known = self._failures.get(block_id) or CommandFailed(block_id, "")
+        self._queue_failure(msgspec.structs.replace(known, reason=reason[:REASON_LIMIT]))
 
-    def add_bad_source(self, block_id: int, datanode_id: str) -> None:
+    def add_bad_source(self, block_id: int, stamp: int, datanode_id: str) -> None:
         """Queue the news that another datanode's replica gave bad bytes."""
         known = self._failures.get(block_id) or CommandFailed(block_id, "")
-        if datanode_id not in known.bad_sources and len(known.bad_sources) < SOURCES_LIMIT:
-            sources = (*known.bad_sources, datanode_id)
-            self._queue_failure(CommandFailed(block_id, known.reason, sources))
+        sources = known.bad_sources if known.stamp == stamp else ()
+        if datanode_id not in sources and len(sources) < SOURCES_LIMIT:
+            sources = (*sources, datanode_id)
+            self._queue_failure(CommandFailed(block_id, known.reason, sources, stamp))
 
     def _queue_failure(self, failure: CommandFailed) -> None:
         if failure.block_id in self._failures or len(self._failures) < FAILURES_LIMIT:

@@ -126,13 +126,15 @@ class ReplicaChange(msgspec.Struct, frozen=True, array_like=True):
 class CommandFailed(msgspec.Struct, frozen=True, array_like=True):
     """A command that could not be carried out, and why; it will be planned again.
 
-    `bad_sources` are datanodes whose replica of the block gave bytes that fail its checksums: they
-    are to look for themselves. Without a reason no command failed, and this is all there is.
+    `bad_sources` are datanodes whose replica of the block, of this stamp, gave bytes that fail its
+    checksums: they are to look for themselves. Without a reason no command failed, and this is all
+    there is.
     """
 
     block_id: int
     reason: str
     bad_sources: tuple[str, ...] = ()
+    stamp: int = 0
 
 
 class ReplicaChecked(msgspec.Struct, frozen=True, array_like=True):

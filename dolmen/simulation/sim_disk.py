@@ -120,14 +120,12 @@ class SimDisk:
         task = asyncio.create_task(self._on_thread(work))
         self._running[task] = None
         task.add_done_callback(self._finish)
+        task.add_done_callback(lambda _: work.close())  # also if death came before it began
         return await asyncio.shield(task)
 
     async def _on_thread(self, work: Coroutine[Any, Any, T]) -> T:
-        try:
-            async with self._threads:
-                return await work
-        finally:
-            work.close()
+        async with self._threads:
+            return await work
 
     def _finish(self, task: asyncio.Task[Any]) -> None:
         del self._running[task]
