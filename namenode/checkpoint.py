@@ -213,6 +213,11 @@ class Checkpointer:
         self._last_bytes = 0
         self._not_before_txid = 0
 
+    @property
+    def last_txid(self) -> int | None:
+        """Where the last checkpoint ends; None if nobody has looked yet."""
+        return self._last_txid
+
     async def run_if_due(self) -> bool:
         """Write a checkpoint if one is due; a failure is logged, and costs only disk and time.
 

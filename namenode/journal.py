@@ -26,6 +26,7 @@ from dolmen.protocol.errors import (
     StandbyNamenode,
 )
 from dolmen.runtime.key_value import WriteTransaction
+from dolmen.runtime.metrics import COUNTS, Histogram
 from namenode.core.apply import seal
 from namenode.core.edit_batches import (
     GROUP_LIMIT_BYTES,
@@ -76,6 +77,15 @@ class _Decided:
     answers: list[_Answer] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class JournalFigures:
+    """How the journal has fared since the start."""
+
+    batch_edits: Histogram = field(default_factory=lambda: Histogram(COUNTS))
+    batch_seconds: Histogram = field(default_factory=Histogram)
+    append_seconds: Histogram = field(default_factory=Histogram)
+
+
 class Journal:
     """Decides, logs and applies; `release` takes the effects of what has committed."""
 
@@ -98,6 +108,7 @@ class Journal:
         self._work = asyncio.Event()
         self._closing = False
         self._now_ms = 0
+        self.figures = JournalFigures()
 
     async def submit(self, decide: Decide, deadline: float | None = None) -> Reply:
         """Have `decide` asked, and return its reply when its edits are durable.
@@ -116,6 +127,16 @@ class Journal:
             return await request.future
         finally:
             self._waiting.remove(request)
+
+    @property
+    def queued(self) -> int:
+        """How many requests wait for their turn."""
+        return len(self._queue)
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for datanodes."""
+        return len(self._waiting)
 
     def wake(self, block_ids: Iterable[int]) -> None:
         """Ask the requests again that wait for one of these blocks."""
@@ -169,6 +190,7 @@ class Journal:
         return bool(self._queue)
 
     async def _run_batch(self) -> None:
+        begun_s = asyncio.get_running_loop().time()
         await self._space.measure()
         self._now_ms = max(self._now_ms, self._wall_clock_ms())  # it never goes back
         decided = _Decided(self._store.tables.begin(), self._now_ms)
@@ -183,6 +205,7 @@ class Journal:
             raise
         finally:
             decided.writer.abort()
+        self.figures.batch_seconds.observe(asyncio.get_running_loop().time() - begun_s)
         if cancelled:
             raise asyncio.CancelledError
 
@@ -234,6 +257,8 @@ class Journal:
             return False
         batch = make_batch(self._store.log.position, self._store.epoch, decided.groups)
         seal(decided.writer, batch.last_txid, batch.digest)
+        clock = asyncio.get_running_loop().time
+        begun_s = clock()
         append = asyncio.ensure_future(self._store.log.append(batch))
         cancelled = False
         try:
@@ -244,6 +269,8 @@ class Journal:
             cancelled = True  # the append goes on: its end decides, then this task ends (rule 1)
             await asyncio.wait((append,))
             append.result()
+        self.figures.append_seconds.observe(clock() - begun_s)
+        self.figures.batch_edits.observe(len(decided.groups))
         decided.writer.commit()
         return cancelled
 

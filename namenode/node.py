@@ -34,6 +34,7 @@ from namenode.core.topology import Topology
 from namenode.datanode_calls import Membership
 from namenode.journal import Journal
 from namenode.rpc import NamenodeService, Office
+from namenode.status import NamenodeStatus
 from namenode.store import Store, StoreOptions, open_store
 from namenode.ticks import Ticks
 from namenode.topology_file import TopologyFile
@@ -100,8 +101,11 @@ class Namenode:
             self._machine.random,
             topology,
         )
+        checkpointer = store.checkpointer(self._options.settings.checkpoint_every)
+        service = NamenodeService(office)
+        status = NamenodeStatus(membership, service.figures, store, checkpointer, self._works)
         listener = await self._machine.transport.listen(
-            NamenodeService(office), self._options.host, self._options.port
+            service, self._options.host, self._options.port, status
         )
         self._store, self._journal, self._listener = store, membership.journal, listener
         self._cluster = membership.cluster
@@ -109,7 +113,7 @@ class Namenode:
         self.cluster_id = store.cluster_id
         ticks = Ticks(
             membership,
-            store.checkpointer(self._options.settings.checkpoint_every),
+            checkpointer,
             self._options.settings,
             self._machine.wall_clock_ms,
         )
@@ -121,6 +125,10 @@ class Namenode:
             self.address,
             store.epoch,
         )
+
+    def _works(self) -> bool:
+        """Whether the loops run; until they are started, nothing has ended them."""
+        return self._running is None or not self._running.done()
 
     def _assemble(self, store: Store) -> Membership:
         settings = self._options.settings

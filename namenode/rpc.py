@@ -6,8 +6,9 @@ bulk exchanges.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 
 from dolmen import __version__
@@ -16,6 +17,7 @@ from dolmen.protocol.client_messages import Done, Mutation, ReportCorruptReplica
 from dolmen.protocol.control_messages import (
     MESSAGE_LIMIT_BYTES,
     PROTOCOL_VERSION,
+    Call,
     ClientCall,
     DatanodeCall,
     Greet,
@@ -33,6 +35,7 @@ from dolmen.protocol.errors import (
 )
 from dolmen.protocol.operator_messages import OperatorRead
 from dolmen.protocol.tokens import NONCE_BYTES
+from dolmen.runtime.metrics import Timings
 from dolmen.runtime.settings import Settings
 from dolmen.runtime.transport import Incoming, Outgoing
 from namenode.datanode_calls import DatanodeConnection, Membership
@@ -41,6 +44,10 @@ from namenode.topology_file import TopologyFile
 
 CLIENT = "client"
 DATANODE = "datanode"
+NOT_GREETED = "not greeted"
+
+UNREADABLE = "unreadable"
+"""What cannot be decoded, among the names of calls."""
 
 WAIT_S = 10.0
 """How long a mutation may wait inside: below the time a client gives a call, which then repeats it
@@ -59,15 +66,24 @@ class Office:
     topology: TopologyFile
 
 
+@dataclass(frozen=True)
+class RpcFigures:
+    """Calls since the start, and connections by role."""
+
+    calls: Timings = field(default_factory=Timings)
+    roles: Counter[str] = field(default_factory=lambda: Counter({NOT_GREETED: 0}))
+
+
 class NamenodeService:
     """What listens on the namenode's port."""
 
     def __init__(self, office: Office) -> None:
         self._office = office
+        self.figures = RpcFigures()
 
     def open_session(self, peer_host: str) -> "NamenodeSession":
         """See Service."""
-        return NamenodeSession(self._office)
+        return NamenodeSession(self._office, self.figures)
 
     async def exchange(self, incoming: Incoming) -> Outgoing:
         """See Service: a namenode holds no blocks."""
@@ -78,31 +94,40 @@ class NamenodeService:
 class NamenodeSession:
     """One control connection."""
 
-    def __init__(self, office: Office) -> None:
+    def __init__(self, office: Office, figures: "RpcFigures") -> None:
         self._office = office
+        self._figures = figures
+        self._figures.roles[NOT_GREETED] += 1
         self._role: str | None = None
         self._datanode: DatanodeConnection | None = None
 
     async def answer(self, payload: bytes) -> bytes:
         """See Session."""
+        clock = asyncio.get_running_loop().time
+        begun_s, name = clock(), UNREADABLE
         try:
-            reply = encode_reply(await self._answer(payload))
+            call = decode_call(payload)
+            name = type(call if isinstance(call, Greet) else call.request).__name__
+            reply = encode_reply(await self._answer(call))
             if len(reply) > MESSAGE_LIMIT_BYTES:
                 raise InvalidRequest(
                     f"the reply has {len(reply)} bytes, more than {MESSAGE_LIMIT_BYTES}:"
                     " ask for less at a time"
                 )
         except DolmenError as error:
+            self._figures.calls.failed(name, error)
             return encode_error(error)
+        finally:
+            self._figures.calls.took(name, clock() - begun_s)
         return reply
 
     def closed(self) -> None:
         """See Session."""
+        self._figures.roles[self._role or NOT_GREETED] -= 1
         if self._datanode is not None:
             self._datanode.closed()
 
-    async def _answer(self, payload: bytes) -> Reply:
-        call = decode_call(payload)
+    async def _answer(self, call: Call) -> Reply:
         if isinstance(call, Greet):
             return self._greet(call)
         if isinstance(call, ClientCall) and self._role == CLIENT:
@@ -122,6 +147,8 @@ class NamenodeSession:
         if greet.role == DATANODE:
             proof = membership.keys.prove_membership("namenode", nonce, greet.nonce)
             self._datanode = DatanodeConnection(membership, nonce, greet.nonce)
+        self._figures.roles[NOT_GREETED] -= 1
+        self._figures.roles[greet.role] += 1
         self._role = greet.role
         return Greeting(
             protocol_version=PROTOCOL_VERSION,

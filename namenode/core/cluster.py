@@ -30,6 +30,7 @@ from namenode.core.balancing import Balancer
 from namenode.core.block_map import Holding, Tables, damaged, good, holdings, rows_of
 from namenode.core.datanodes import Datanodes, DatanodeState, Liveness, Patience
 from namenode.core.dispatch import Dispatch, Moment
+from namenode.core.figures import ClusterFigures, gather
 from namenode.core.intake import Intake
 from namenode.core.knowledge import Wish
 from namenode.core.lookup import load_meta
@@ -321,6 +322,10 @@ class Cluster:
                 self._options.software_version,
             )
         )
+
+    def figures(self) -> ClusterFigures:
+        """Return what upkeep counts."""
+        return gather(self.datanodes, self._assessor, self._redundancy, self._upkeep)
 
     def check_invariants(self, view: View, block_ids: list[int]) -> None:
         """Raise unless the conditions of these blocks are what a count from scratch gives."""

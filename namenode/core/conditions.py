@@ -122,6 +122,10 @@ class Conditions:
         """Return what is wrong with a block, None if nothing is."""
         return self._of.get(block_id)
 
+    def counts(self) -> dict[str, int]:
+        """Return how many blocks there are in each condition, by its name."""
+        return {condition.name: len(blocks) for condition, blocks in self._sets.items()}
+
     def set(self, block_id: int, condition: Condition | None) -> None:
         """Note what is wrong with a block; it keeps its place in the queue if that is no news."""
         before = self._of.get(block_id)

@@ -81,6 +81,9 @@ class Redundancy:
         self._awaited: dict[int, tuple[int, frozenset[str]]] = {}
         self._shunned: dict[tuple[int, str], int] = {}
         self.throttle = Throttle(options.rate_bytes)
+        self.copied_blocks = 0
+        self.copied_bytes = 0
+        self.failed_copies = 0
 
     @property
     def pending_count(self) -> int:
@@ -104,11 +107,17 @@ class Redundancy:
 
     def arrived(self, block_id: int, datanode_id: str) -> bool:
         """The target has the replica. Returns whether it was pending."""
-        return self._end(block_id, datanode_id)
+        transfer = self._end(block_id, datanode_id)
+        if transfer is None:
+            return False
+        self.copied_blocks += 1
+        self.copied_bytes += transfer.length_bytes
+        return True
 
     def failed(self, block_id: int, datanode_id: str, now_ms: int) -> None:
         """The target could not copy: for a while others are asked."""
-        if self._end(block_id, datanode_id):
+        if self._end(block_id, datanode_id) is not None:
+            self.failed_copies += 1
             self._shunned[block_id, datanode_id] = now_ms + self._options.shun_ms
 
     def forget_block(self, block_id: int) -> None:
@@ -232,17 +241,17 @@ class Redundancy:
         target.transfers += 1
         return True
 
-    def _end(self, block_id: int, target_id: str) -> bool:
+    def _end(self, block_id: int, target_id: str) -> Transfer | None:
         transfer = self._pending.get(block_id, {}).pop(target_id, None)
         if transfer is None:
-            return False
+            return None
         if not self._pending[block_id]:
             del self._pending[block_id]
         target = self._datanodes.get(target_id)
         if target is not None:
             target.promised_bytes -= transfer.length_bytes
             target.transfers -= 1
-        return True
+        return transfer
 
     def _coming(self, block_id: int, have: Iterable[DatanodeState]) -> list[DatanodeState]:
         """Return the LIVE datanodes that will have the replica within a moment."""

@@ -140,6 +140,11 @@ class Upkeep:
     # ------------------------------------------------------------ slices of work
 
     @property
+    def walk_count(self) -> int:
+        """How many walks are under way."""
+        return len(self._walks)
+
+    @property
     def idle(self) -> bool:
         """Whether there is nothing to do before the next tick."""
         return not self._walks and self._rounds.idle

@@ -80,8 +80,8 @@ class Walks:
     def __init__(self) -> None:
         self._walks: deque[Walk] = deque()
 
-    def __bool__(self) -> bool:
-        return bool(self._walks)
+    def __len__(self) -> int:
+        return len(self._walks)
 
     def add(self, walk: Walk) -> None:
         """Begin a walk, and give up one along the same way that it makes needless."""
