@@ -82,7 +82,7 @@ class SegmentReceiver:
             raise  # the segment is at fault, or comes too late
         except (NoSpace, Overloaded, DataDamaged) as error:
             LOG.warning("block %016x: cannot store a segment: %s", head.block_id, error)
-            return SegmentStored(head.position, str(error)[:REASON_LIMIT])
+            return _failed(head.position, error)
 
     async def _store_and_forward(
         self, head: WriteSegment, shape: SegmentShape, body: IncomingBody, token: BlockToken
@@ -162,10 +162,14 @@ class SegmentReceiver:
                 position,
                 error,
             )
-            reply = SegmentStored(position, str(error)[:REASON_LIMIT])
+            reply = _failed(position, error)
         finally:
             relay.abandon()
         return reply
+
+
+def _failed(position: int, error: DolmenError) -> SegmentStored:
+    return SegmentStored(position, str(error)[:REASON_LIMIT], type(error).__name__)
 
 
 async def _end(task: asyncio.Task[Any]) -> None:

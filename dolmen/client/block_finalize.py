@@ -11,7 +11,7 @@ from dolmen.client.core.pipelines import Pipeline, enough_replicas
 from dolmen.client.links import Links
 from dolmen.protocol.block_messages import FinalizeReplica, ReplicaFinalized
 from dolmen.protocol.client_messages import CommittedBlock
-from dolmen.protocol.errors import DolmenError
+from dolmen.protocol.errors import DolmenError, PeerLost
 from dolmen.protocol.tokens import Target
 
 LATECOMERS_S = 5.0
@@ -25,7 +25,7 @@ class FinalizeOutcome:
 
     enough: int
     done: list[str] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, DolmenError] = field(default_factory=dict)
 
     @property
     def is_enough(self) -> bool:
@@ -51,7 +51,7 @@ async def finalize_replicas(
         try:
             await links.datanodes.ask(target.address, head, ReplicaFinalized)
         except DolmenError as error:
-            outcome.failed[target.datanode_id] = error.message
+            outcome.failed[target.datanode_id] = error
         else:
             outcome.done.append(target.datanode_id)
 
@@ -67,7 +67,8 @@ async def finalize_replicas(
         await _cancel(pending)
     for target in pipeline.targets:
         if target.datanode_id not in outcome.done:
-            outcome.failed.setdefault(target.datanode_id, "it took too long to finalize")
+            silent = PeerLost("it took too long to finalize")
+            outcome.failed.setdefault(target.datanode_id, silent)
     return outcome
 
 

@@ -20,7 +20,13 @@ from dolmen.client.block_finalize import finalize_replicas
 from dolmen.client.core.held_segments import HeldSegments, Segment
 from dolmen.client.core.pipelines import Pipeline
 from dolmen.client.links import Links
-from dolmen.client.pipeline_rebuild import PipelineRebuild, allocate_avoiding
+from dolmen.client.patience import Patience
+from dolmen.client.pipeline_rebuild import (
+    PipelineRebuild,
+    allocate_avoiding,
+    are_full,
+    story_of,
+)
 from dolmen.client.segment_window import SegmentWindow
 from dolmen.protocol.block_messages import SegmentStored, WriteSegment
 from dolmen.protocol.checksums import block_digest
@@ -29,8 +35,11 @@ from dolmen.protocol.errors import (
     AccessDenied,
     DolmenError,
     LeaseConflict,
+    NoSpace,
+    Refusal,
     StaleGeneration,
     TooFewDatanodes,
+    to_error,
 )
 from dolmen.protocol.identifiers import format_block_id
 from dolmen.runtime.transport import PIECE_BYTES, body_of
@@ -66,7 +75,7 @@ class BlockWriter:
         self._length_bytes = 0
         self._whole = False
         self._pipeline: Pipeline | None = None
-        self._breaks: dict[str, str] = {}
+        self._breaks: dict[str, DolmenError] = {}
         self._broken = False
         self._news = asyncio.Event()
         self._acknowledged = asyncio.Event()
@@ -143,37 +152,41 @@ class BlockWriter:
                 await self._finalize()
             if not self._broken:
                 return
-            await breaks.after_break(self._held.prefix_bytes, self._story)
+            patience = await breaks.after_break(self._held.prefix_bytes, self._failure)
             self._held.start_again()
-            self._pipeline = await self._rebuild(self._pipeline)
+            self._pipeline = await self._rebuild(self._pipeline, patience)
 
-    async def _rebuild(self, broken: Pipeline) -> Pipeline:
-        if not self._held.prefix_bytes:
-            return await self._allocate()  # all its bytes are here: another block will do
+    async def _rebuild(self, broken: Pipeline, patience: Patience) -> Pipeline:
+        if not self._held.prefix_bytes:  # all its bytes are here: another block will do
+            return await self._allocate(patience)
         rebuild = PipelineRebuild(self._links, self._file.inode_id, self._held.prefix_bytes)
-        return await rebuild.run(broken, self._breaks)
+        return await rebuild.run(broken, self._breaks, patience)
 
-    async def _allocate(self) -> Pipeline:
+    async def _allocate(self, patience: Patience | None = None) -> Pipeline:
+        """Have the block allocated; for the first time, or in the time that is left for it."""
         committed = None
         if self._previous is not None:
             committed = await self._previous.acknowledged()
             await self._previous.predecessor_finished()
         try:
-            return await self._allocate_after(committed)
+            return await self._allocate_after(committed, patience)
         except StaleGeneration:
             if self._previous is None:
                 raise
             # Its datanodes failed to finalize it, and it got a new stamp while we asked.
             await asyncio.shield(self._previous.task)
-            return await self._allocate_after(self._previous.committed())
+            return await self._allocate_after(self._previous.committed(), patience)
 
-    async def _allocate_after(self, committed: CommittedBlock | None) -> Pipeline:
+    async def _allocate_after(
+        self, committed: CommittedBlock | None, patience: Patience | None
+    ) -> Pipeline:
         def request(excluded: tuple[str, ...]) -> AllocateBlock:
             return AllocateBlock(
                 self._file.inode_id, self.index, committed, excluded, self._links.host
             )
 
-        return Pipeline.of(await allocate_avoiding(self._links, request))
+        left_s = None if patience is None else patience.left_s
+        return Pipeline.of(await allocate_avoiding(self._links, request, retry_for_s=left_s))
 
     async def predecessor_finished(self) -> None:
         """Return when the block before this one is finished: the one after this may then begin."""
@@ -217,26 +230,26 @@ class BlockWriter:
                 stall_s=datanodes.write_stall_s,
             )
         except (AccessDenied, StaleGeneration) as error:
-            self._break(None, error.message)  # nobody failed: a new stamp and token cure it
+            self._break(None, error)  # nobody failed: a new stamp and token cure it
         except DolmenError as error:
-            self._break(0, error.message)
+            self._break(0, error)
         else:
             if reply.failed_position >= 0:
-                self._break(reply.failed_position, reply.reason)
+                self._break(reply.failed_position, to_error(Refusal(reply.kind, reply.reason)))
             else:
                 for released in self._held.acknowledge(segment):
                     if released.has_slot:
                         self._window.give_back(released.data)
         self._news.set()
 
-    def _break(self, position: int | None, reason: str) -> None:
+    def _break(self, position: int | None, error: DolmenError) -> None:
         """The pipeline broke, at `position` if anybody is to blame."""
         self._broken = True
         if position is not None and self._pipeline is not None:
-            self._blame(self._pipeline.at(position).datanode_id, reason)
+            self._blame(self._pipeline.at(position).datanode_id, error)
 
-    def _blame(self, datanode_id: str, reason: str) -> None:
-        self._breaks[datanode_id] = reason
+    def _blame(self, datanode_id: str, error: DolmenError) -> None:
+        self._breaks[datanode_id] = error
         now_s = asyncio.get_running_loop().time()
         self._links.datanodes.write_failures.add(datanode_id, now_s)
 
@@ -245,17 +258,18 @@ class BlockWriter:
         outcome = await finalize_replicas(
             self._links, self._pipeline, self.committed(), self._file.replication
         )
-        for datanode_id, reason in outcome.failed.items():
-            self._blame(datanode_id, reason)
+        for datanode_id, error in outcome.failed.items():
+            self._blame(datanode_id, error)
         self._broken = not outcome.is_enough
 
-    def _story(self) -> str:
+    def _failure(self) -> DolmenError:
+        """Return what it means that the block makes no progress."""
         assert self._pipeline is not None
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in self._breaks.items())
-        return (
-            f"block {format_block_id(self._pipeline.block_id)} of {self._file.path} made no"
-            f" progress: {reasons or 'its datanodes refuse its stamp'}"
-        )
+        what = f"block {format_block_id(self._pipeline.block_id)} of {self._file.path}"
+        if are_full(self._breaks):
+            return NoSpace(f"no datanode has room for {what}: {story_of(self._breaks)}")
+        reasons = story_of(self._breaks) or "its datanodes refuse its stamp"
+        return TooFewDatanodes(f"{what} made no progress: {reasons}")
 
 
 class _Breaks:
@@ -266,15 +280,17 @@ class _Breaks:
         self._prefix_bytes = -1
         self._patience = links.patience()
 
-    async def after_break(self, prefix_bytes: int, story: Callable[[], str]) -> None:
-        """Return when the pipeline may be rebuilt; TooFewDatanodes if there is no sense in it."""
+    async def after_break(self, prefix_bytes: int, failure: Callable[[], DolmenError]) -> Patience:
+        """Return when the pipeline may be rebuilt, and how long that may take; raise the failure
+        if there is no sense in it any more."""
         if prefix_bytes > self._prefix_bytes:
             self._prefix_bytes = prefix_bytes
             self._patience = self._links.patience()
-            return
+            return self._patience
         if not self._patience.left_s:
-            raise TooFewDatanodes(story())
+            raise failure()
         await self._patience.pause()
+        return self._patience
 
 
 def _hear(task: asyncio.Task[None]) -> None:

@@ -11,11 +11,12 @@ nothing to keep, and the writer has another block allocated instead.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
 from dolmen.client.core.pipelines import Pipeline
 from dolmen.client.links import Links
+from dolmen.client.patience import Patience
 from dolmen.protocol.block_messages import CopyReplica, ReplicaRestamped, RestampReplica
 from dolmen.protocol.client_messages import (
     AllocateBlock,
@@ -43,10 +44,12 @@ async def allocate_avoiding(
     links: Links,
     request: Callable[[tuple[str, ...]], AllocateBlock | RebuildPipeline],
     final: tuple[type[TryAgain], ...] = (),
+    retry_for_s: float | None = None,
 ) -> AllocatedBlock:
     """Return targets other than those that failed lately, or any at all if others are too few.
 
-    Refusals that are `final` are raised at once, the others when `retry_for` is over.
+    Refusals that are `final` are raised at once, the others when `retry_for` is over, or the time
+    that is given.
     """
     now_s = asyncio.get_running_loop().time()
     excluded = links.datanodes.write_failures.current(now_s)
@@ -55,7 +58,19 @@ async def allocate_avoiding(
             return await links.namenode.call(request(excluded), AllocatedBlock, final=NOT_NOW)
         except NOT_NOW:
             pass  # the namenode knows who is alive, and we may have been wrong about them
-    return await links.namenode.call(request(()), AllocatedBlock, final=final)
+    return await links.namenode.call(
+        request(()), AllocatedBlock, final=final, retry_for_s=retry_for_s
+    )
+
+
+def are_full(failed: Mapping[str, DolmenError]) -> bool:
+    """Return whether all that failed did so for want of room."""
+    return bool(failed) and all(isinstance(error, NoSpace) for error in failed.values())
+
+
+def story_of(failed: Mapping[str, DolmenError]) -> str:
+    """Return who failed, and why."""
+    return "; ".join(f"{name}: {error.message}" for name, error in failed.items())
 
 
 class PipelineRebuild:
@@ -67,11 +82,11 @@ class PipelineRebuild:
         self._prefix_bytes = prefix_bytes
         self._stamps: dict[str, list[int]] = {}
         """Which stamps a member's replica may have, the latest first."""
-        self._failed: dict[str, str] = {}
+        self._failed: dict[str, DolmenError] = {}
 
-    async def run(self, old: Pipeline, failed: Iterable[str]) -> Pipeline:
-        """Return the new pipeline; BlockMissing if the prefix is nowhere any more."""
-        patience = self._links.patience()
+    async def run(self, old: Pipeline, failed: Iterable[str], patience: Patience) -> Pipeline:
+        """Return the new pipeline; BlockMissing if the prefix is nowhere any more, NoSpace if
+        nobody has room for the rest."""
         self._stamps = {member: [old.stamp] for member in old.members}
         lost = set(failed)
         while True:
@@ -124,7 +139,7 @@ class PipelineRebuild:
         try:
             await step
         except DolmenError as error:
-            self._failed[target.datanode_id] = error.message
+            self._failed[target.datanode_id] = error
             now_s = asyncio.get_running_loop().time()
             self._links.datanodes.write_failures.add(target.datanode_id, now_s)
 
@@ -157,9 +172,11 @@ class PipelineRebuild:
         )
         await self._links.namenode.call(request, Done)
 
-    def _missing(self, old: Pipeline) -> BlockMissing:
-        tried = "; ".join(f"{name}: {reason}" for name, reason in self._failed.items())
+    def _missing(self, old: Pipeline) -> DolmenError:
+        block, tried = format_block_id(old.block_id), story_of(self._failed)
+        if are_full(self._failed):
+            return NoSpace(f"no datanode has room for the rest of block {block}: {tried}")
         return BlockMissing(
-            f"the first {self._prefix_bytes} bytes of block {format_block_id(old.block_id)} are"
-            f" acknowledged and on no datanode that answers ({tried}); write the file again"
+            f"the first {self._prefix_bytes} bytes of block {block} are acknowledged and on no"
+            f" datanode that answers ({tried}); write the file again"
         )

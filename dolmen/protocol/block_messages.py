@@ -94,11 +94,12 @@ BlockRequest = (
 
 
 class SegmentStored(msgspec.Struct, frozen=True, array_like=True, tag=101):
-    """Stored by all from the receiver on; or `failed_position` says who failed, and `reason`
-    how."""
+    """Stored by all from the receiver on; or `failed_position` says who failed, `reason` how, and
+    `kind` with which error (rule 9: it may be one that this software does not know)."""
 
     failed_position: int = -1
     reason: str = ""
+    kind: str = ""
 
 
 class ReplicaFinalized(msgspec.Struct, frozen=True, array_like=True, tag=102):

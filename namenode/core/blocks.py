@@ -60,8 +60,9 @@ def allocate_block(case: Case, request: AllocateBlock) -> Outcome | Waits:
     commits = () if replaced else commit_last(case, inode, request.previous)
     if (waits := _wait_for_earlier(case, inode, request.index)) is not None:
         return waits
-    targets = _choose(case, inode, Wish(0, 0, request.host, (), request.excluded))
-    case.world.check_targets(len(targets), inode.replication)
+    wish = Wish(0, 0, request.host, (), request.excluded)
+    targets = _choose(case, inode, wish)
+    _check_targets(case, inode, wish, len(targets))
     meta = case.meta
     if meta.next_block_number >= BLOCK_NUMBER_LIMIT:
         raise NoSpace("the namespace has given out all block numbers that there are")
@@ -162,6 +163,23 @@ def _choose(case: Case, inode: Inode, wish: Wish) -> tuple[Target, ...]:
     )
 
 
+def _check_targets(case: Case, inode: Inode, wish: Wish, found: int) -> None:
+    """Raise unless `found` targets are enough: NoSpace if with more room they would be."""
+    required = case.world.required_replicas(inode.replication)
+    if found >= required:
+        return
+    knowledge = case.world.knowledge
+    others = msgspec.structs.replace(wish, wanted=required, length_bytes=0)
+    if len(wish.holders) + len(knowledge.choose_targets(others)) < required:
+        case.world.check_targets(found, inode.replication)
+    raise NoSpace(
+        f"{found} datanodes have room for the block and {required} must: a block of this file may"
+        f" take {inode.block_size_bytes} bytes, and no datanode has more than"
+        f" {knowledge.most_room_bytes()} free beyond its reserve; delete files, add disks or"
+        " datanodes, or write with smaller blocks"
+    )
+
+
 def _sign(
     case: Case,
     inode: Inode,
@@ -203,7 +221,7 @@ def rebuild_pipeline(case: Case, request: RebuildPipeline) -> Outcome:
     wish = Wish(0, 0, request.host, holders, request.excluded)
     fresh = _choose(case, inode, wish)
     targets = survivors + fresh
-    case.world.check_targets(len(targets), inode.replication)
+    _check_targets(case, inode, wish, len(targets))
     edit = StampIssued(block.block_id, case.meta.next_stamp)
     reply = AllocatedBlock(
         block.block_id,

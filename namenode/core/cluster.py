@@ -22,7 +22,7 @@ from dolmen.protocol.datanode_messages import (
     ReportBlocks,
 )
 from dolmen.protocol.errors import AccessDenied, InvalidRequest, WrongCluster
-from dolmen.protocol.operator_messages import ClusterReport
+from dolmen.protocol.operator_messages import ClusterReport, DatanodeReport
 from dolmen.protocol.tokens import ClusterKeys, Target
 from namenode.core import cluster_report
 from namenode.core.assessment import Assessor
@@ -35,7 +35,7 @@ from namenode.core.intake import Intake
 from namenode.core.knowledge import Wish
 from namenode.core.lookup import load_meta
 from namenode.core.news import News
-from namenode.core.outcome import Effect, LeaseEnded, LeaseTouched
+from namenode.core.outcome import AdminStateChanged, Effect, LeaseEnded, LeaseTouched
 from namenode.core.placement import Place, Request, choose
 from namenode.core.records import DATANODE, STORAGE, AdminState, Block, Storage
 from namenode.core.redundancy import Redundancy, RepairOptions
@@ -49,6 +49,15 @@ from namenode.core.upkeep import Upkeep
 CHECKS_LIMIT = 1000
 """Hints of damage waiting for one datanode; a hint lost to the limit comes again with the next
 read."""
+
+
+LAST_READ = (
+    AdminState.IN_SERVICE,
+    AdminState.MAINTENANCE,
+    AdminState.DECOMMISSIONING,
+    AdminState.DECOMMISSIONED,
+)
+"""Readers go to those that stay first."""
 
 
 class SoftTransaction(Writer, Protocol):
@@ -93,7 +102,7 @@ class Cluster:
         for _, value in view.scan(DATANODES):
             self.datanodes.expect(DATANODE.decode(value))
         self._news = News()
-        self._assessor = Assessor(self.datanodes)
+        self._assessor = Assessor(self.datanodes, options.upkeep.min_replicas)
         self._redundancy = Redundancy(options.repair, self.datanodes, means.random)
         self._safe_mode = SafeMode(options.safe_mode, load_meta(view).blocks)
         self._intake = Intake(self.datanodes, self._assessor, self._redundancy, self._safe_mode)
@@ -118,7 +127,19 @@ class Cluster:
 
     def registered_count(self) -> int:
         """See Knowledge."""
-        return sum(d.admin_state is not AdminState.DECOMMISSIONED for d in self.datanodes)
+        return sum(not datanode.leaves for datanode in self.datanodes)
+
+    def describe(self, datanode_id: str) -> DatanodeReport | None:
+        """See Knowledge."""
+        datanode = self.datanodes.get(datanode_id)
+        if datanode is None:
+            return None
+        progress = self._upkeep.departures.progress(datanode)
+        return cluster_report.describe(datanode, self.datanodes, progress)
+
+    def due_changes(self, now_ms: int) -> tuple[AdminStateChanged, ...]:
+        """See Knowledge."""
+        return self._upkeep.departures.due_changes(now_ms)
 
     def choose_targets(self, wish: Wish) -> tuple[Target, ...]:
         """See Knowledge."""
@@ -132,6 +153,10 @@ class Cluster:
         )
         chosen = choose(self.datanodes.roster(), request, self.random, lambda d: d.usable)
         return tuple(datanode.target for datanode in chosen)
+
+    def most_room_bytes(self) -> int:
+        """See Knowledge."""
+        return max((d.free_bytes for d in self.datanodes if d.usable), default=0)
 
     def targets_of(self, datanode_ids: tuple[str, ...]) -> tuple[Target, ...]:
         """See Knowledge."""
@@ -155,6 +180,7 @@ class Cluster:
                 key=lambda datanode: (
                     block.block_id in datanode.orders,
                     datanode.liveness,
+                    LAST_READ.index(datanode.admin_state),
                     datanode.host != reader_host,
                     datanode.rack != rack,
                 ),
@@ -230,6 +256,7 @@ class Cluster:
         """A heartbeat has come."""
         datanode = self._connected(datanode_id)
         was_dead = datanode.liveness is Liveness.DEAD
+        datanode.health = heartbeat.health
         lost = self.datanodes.hear(datanode_id, heartbeat.storages, heartbeat.load)
         self._upkeep.drop_volumes(lost)
         if was_dead:
@@ -255,7 +282,8 @@ class Cluster:
         foreign, self._intake.foreign_replicas = self._intake.foreign_replicas, 0
         if foreign:
             self._news.say(
-                f"{foreign} replicas of another namespace were reported, lastly by datanode"
+                f"{foreign} replicas of another namespace, or of a future given up, were reported,"
+                f" lastly by datanode"
                 f" {datanode_id}; they are left alone"
             )
 
@@ -272,8 +300,13 @@ class Cluster:
     def take_failures(
         self, datanode_id: str, failures: tuple[CommandFailed, ...], now_ms: int
     ) -> None:
-        """Commands that could not be carried out: the copies among them are planned elsewhere."""
+        """Commands that could not be carried out: the copies among them are planned elsewhere; and
+        sources that gave bad bytes are to look for themselves."""
         for failure in failures:
+            for source in failure.bad_sources:
+                self.take_hint(failure.block_id, failure.stamp, source)
+            if not failure.reason:
+                continue
             self._redundancy.failed(failure.block_id, datanode_id, now_ms)
             self._news.say(
                 f"datanode {datanode_id} could not do a command for block"
@@ -306,6 +339,11 @@ class Cluster:
         with self._changing(view) as tables:
             return self._upkeep.step(tables, now)
 
+    @property
+    def safe_mode(self) -> SafeMode:
+        """Why nothing changes."""
+        return self._safe_mode
+
     def take_news(self) -> list[str]:
         """Return what happened since the last call, for the log."""
         return self._news.take()
@@ -320,6 +358,7 @@ class Cluster:
                 self._safe_mode,
                 self._redundancy.pending_count,
                 self._options.software_version,
+                self._upkeep.departures,
             )
         )
 

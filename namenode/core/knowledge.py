@@ -11,7 +11,9 @@ from typing import Protocol
 import msgspec
 
 from dolmen.protocol.client_messages import ReplicaLocation
+from dolmen.protocol.operator_messages import DatanodeReport
 from dolmen.protocol.tokens import Target
+from namenode.core.outcome import AdminStateChanged
 from namenode.core.records import Block
 
 
@@ -36,11 +38,20 @@ class Knowledge(Protocol):
         """Return why the namenode is in safe mode, or None if it is not."""
 
     def registered_count(self) -> int:
-        """Return how many datanodes are registered and not decommissioned, dead ones included."""
+        """Return how many datanodes are registered and not leaving, dead ones included."""
+
+    def describe(self, datanode_id: str) -> DatanodeReport | None:
+        """Return what is known of a datanode now, None if nothing is."""
+
+    def due_changes(self, now_ms: int) -> tuple[AdminStateChanged, ...]:
+        """Return who has left for good, and whose maintenance is over."""
 
     def choose_targets(self, wish: Wish) -> tuple[Target, ...]:
         """Return up to `wish.wanted` distinct targets in pipeline order, best first; fewer, or
         none, if no more can take the block. Only LIVE datanodes in service."""
+
+    def most_room_bytes(self) -> int:
+        """Return the greatest room that a datanode which takes new replicas has."""
 
     def targets_of(self, datanode_ids: tuple[str, ...]) -> tuple[Target, ...]:
         """Return those of the given datanodes that are LIVE now, as targets, in the order given."""

@@ -58,9 +58,13 @@ class KnownDatanodes:
 
     def choose_targets(self, wish: Wish) -> tuple[Target, ...]:
         self.wishes.append(wish)
-        unfit = {*wish.holders, *wish.excluded, *self.full, *self.dead}
+        full = self.full if wish.length_bytes else ()
+        unfit = {*wish.holders, *wish.excluded, *full, *self.dead}
         fit = [target for target in self.datanodes if target.datanode_id not in unfit]
         return tuple(fit[: wish.wanted])
+
+    def most_room_bytes(self) -> int:
+        return 0 if len(self.full) == len(self.datanodes) else 1 << 30
 
     def targets_of(self, datanode_ids: tuple[str, ...]) -> tuple[Target, ...]:
         by_id = {target.datanode_id: target for target in self.datanodes}
