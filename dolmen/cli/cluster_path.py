@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import click
+from click.shell_completion import CompletionItem
 
 from dolmen.cli.options import Command
 from dolmen.client.url import SCHEME, Location, parse_location
@@ -53,6 +54,14 @@ class ClusterPathType(click.ParamType[ClusterPath]):
             raise  # refused as the namenode would: it may come from a listing, not from typing
         except DolmenError as error:
             self.fail(error.message, param, ctx)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem[str]]:
+        # Here, because it loads the client, which parsing does not need.
+        from dolmen.cli.path_completion import complete_path
+
+        return complete_path(ctx, incomplete)
 
 
 def path_arguments(name: str, *, required: bool = True) -> Callable[[Command], Command]:

@@ -12,6 +12,7 @@ from io import TextIOWrapper
 from typing import Any, NamedTuple
 
 import click
+from click.shell_completion import CompletionItem
 
 from dolmen import __version__
 from dolmen.cli.exit_codes import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, describe, exit_code_of
@@ -55,12 +56,18 @@ SECTIONS: dict[str, dict[str, Place]] = {
         "up": Place("dolmen.cli.local:up", "Start a cluster in the background."),
         "status": Place("dolmen.cli.local:status", "Show which of its processes run."),
         "down": Place("dolmen.cli.local:down", "Stop it; the data stays."),
+        "quarantine": Place(
+            "dolmen.cli.quarantine:quarantine", "List damaged replicas that were put aside."
+        ),
     },
     "Any cluster": {
         "report": Place("dolmen.cli.report:report", "Show a cluster's datanodes and health."),
         "df": Place("dolmen.cli.space:df", "Show how much room clusters have."),
         "namenode": Place("dolmen.cli.daemons:namenode", "Run a namenode."),
         "datanode": Place("dolmen.cli.daemons:datanode", "Run a datanode."),
+    },
+    "This shell": {
+        "completion": Place("dolmen.cli.completion:completion", "Print what completes words."),
     },
 }
 
@@ -80,6 +87,12 @@ class LazyGroup(click.Group):
         command = getattr(importlib.import_module(module), name)
         assert isinstance(command, click.Command)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[Any]]:
+        names = (name for name in PLACES if name.startswith(incomplete))
+        items = [CompletionItem[Any](name, help=PLACES[name].summary) for name in names]
+        # Not those of click.Group, which would load every command.
+        return [*items, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for title, places in SECTIONS.items():
@@ -131,4 +144,9 @@ def main(ctx: click.Context) -> None:
     Exit codes: 0 done · 1 some items failed · 2 usage · 3 not found · 4 exists or refused
     5 permission · 6 cluster unreachable or timeout · 7 data damaged · 130 interrupted
     """
+    # Here, because it loads the client, which --help does not need.
+    from dolmen.cli.misspelt import misspelt_variables
+
     ctx.ensure_object(Said)
+    for name, nearest in misspelt_variables(os.environ):
+        click.echo(f"dolmen: {name} means nothing: was {nearest} meant?", err=True)

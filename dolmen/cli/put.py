@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 
 from dolmen.cli.cluster_path import ClusterPath, ClusterPathType
 from dolmen.cli.copy_plan import Destination, Source, below, place
@@ -51,8 +52,20 @@ class Upload:
     length_bytes: int
 
 
+class SourceType(click.Path):
+    """A path of this machine; a shell is offered paths of the cluster, too, after the first one."""
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem[str]]:
+        from dolmen.cli.path_completion import complete_path
+
+        local = super().shell_complete(ctx, param, incomplete)
+        return [*local, *complete_path(ctx, incomplete)] if ctx.params.get("sources") else local
+
+
 @click.command()
-@click.argument("sources", nargs=-1, required=True, type=click.Path(), metavar="SOURCE...")
+@click.argument("sources", nargs=-1, required=True, type=SourceType(), metavar="SOURCE...")
 @click.argument("target", type=ClusterPathType())
 @transfer_options
 @settings_flags("block_size", "replication", default="the cluster's")
