@@ -175,4 +175,6 @@ class DatanodeConnection:
             await asyncio.sleep(0)
         now_ms = int(asyncio.get_running_loop().time() * 1000)
         cluster.take_failures(self._registered_id(), report.failed_commands, now_ms)
+        dispatches = cluster.take_checked(self._registered_id(), report.checked, now_ms)
+        self._membership.deliver(dispatches)
         return ReportTaken()

@@ -11,10 +11,13 @@ from dolmen.protocol.errors import InvalidRequest
 from dolmen.protocol.operator_messages import (
     Balance,
     GetReport,
+    InspectTree,
     ReloadTopology,
     TopologyReloaded,
+    VerifyBlocks,
 )
 from namenode.datanode_calls import Membership
+from namenode.inspection_calls import InspectionCalls
 from namenode.topology_file import TopologyFile
 
 
@@ -31,6 +34,10 @@ class OperatorCalls:
             case GetReport():
                 with self.membership.journal.snapshot() as view:
                     return self.membership.cluster.report(view)
+            case InspectTree() as request:
+                return await InspectionCalls(self.membership).inspect(request)
+            case VerifyBlocks() as request:
+                return await InspectionCalls(self.membership).verify(request, call.client_id)
             case Balance() as balance:
                 now_ms = int(asyncio.get_running_loop().time() * 1000)
                 return self.membership.cluster.balancer.ask(balance, _asker(call), now_ms)

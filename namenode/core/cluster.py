@@ -15,10 +15,12 @@ import msgspec
 
 from dolmen.protocol.client_messages import ReplicaLocation
 from dolmen.protocol.datanode_messages import (
+    ChangeKind,
     CommandFailed,
     Heartbeat,
     RegisterDatanode,
     ReplicaChange,
+    ReplicaChecked,
     ReportBlocks,
 )
 from dolmen.protocol.errors import AccessDenied, InvalidRequest, WrongCluster
@@ -31,6 +33,7 @@ from namenode.core.block_map import Holding, Tables, damaged, good, holdings, ro
 from namenode.core.datanodes import Datanodes, DatanodeState, Liveness, Patience
 from namenode.core.dispatch import Dispatch, Moment
 from namenode.core.figures import ClusterFigures, gather
+from namenode.core.inspection import Sight
 from namenode.core.intake import Intake
 from namenode.core.knowledge import Wish
 from namenode.core.lookup import load_meta
@@ -45,6 +48,8 @@ from namenode.core.safe_mode import SafeMode, SafeModeOptions
 from namenode.core.tables import DATANODES, STORAGES, View, Writer
 from namenode.core.topology import Topology
 from namenode.core.upkeep import Upkeep
+from namenode.core.verification import Verifier
+from namenode.core.why import Circumstances
 
 CHECKS_LIMIT = 1000
 """Hints of damage waiting for one datanode; a hint lost to the limit comes again with the next
@@ -118,6 +123,7 @@ class Cluster:
             self.balancer,
         )
         self._upkeep = Upkeep(options.upkeep, parts)
+        self.verifier = Verifier(self.datanodes)
 
     # ------------------------------------------------------------ Knowledge
 
@@ -295,6 +301,8 @@ class Cluster:
         with self._changing(view) as tables:
             for change in changes:
                 self._intake.take_change(datanode, change, tables)
+                if change.kind is ChangeKind.DELETED:
+                    self.verifier.deleted(datanode_id, change.replica.block_id)
         return [change.replica.block_id for change in changes]
 
     def take_failures(
@@ -313,6 +321,17 @@ class Cluster:
                 f" {failure.block_id:016x}: {failure.reason[:200]}"
             )
 
+    def take_checked(
+        self, datanode_id: str, answers: tuple[ReplicaChecked, ...], now_ms: int
+    ) -> list[Dispatch]:
+        """A datanode has checked replicas; return what it, or another, is to check next."""
+        self.verifier.answered(datanode_id, answers, now_ms)
+        return self.next_checks(now_ms)
+
+    def next_checks(self, now_ms: int) -> list[Dispatch]:
+        """Return the checks that somebody waits for and that may be ordered now."""
+        return [Dispatch(*ordered) for ordered in self.verifier.next_checks(now_ms)]
+
     def take_hint(self, block_id: int, stamp: int, datanode_id: str) -> None:
         """A reader found this replica damaged: its datanode is to look for itself."""
         datanode = self.datanodes.get(datanode_id)
@@ -330,7 +349,7 @@ class Cluster:
 
     def tick(self, now: Moment) -> list[Dispatch]:
         """Let time pass; return commands."""
-        return self._upkeep.tick(now)
+        return self._upkeep.tick(now) + self.next_checks(now.loop_ms)
 
     def step(self, view: View, now: Moment) -> tuple[list[Dispatch], bool]:
         """Do one slice of work; return commands, and whether there is more to do now."""
@@ -365,6 +384,19 @@ class Cluster:
     def figures(self) -> ClusterFigures:
         """Return what upkeep counts."""
         return gather(self.datanodes, self._assessor, self._redundancy, self._upkeep)
+
+    @contextmanager
+    def sight(self, view: View, now_ms: int) -> Iterator[Sight]:
+        """What an inspection looks at, for one slice of it."""
+        around = Circumstances(
+            self.datanodes,
+            self._redundancy,
+            self._assessor.conditions,
+            self._safe_mode.reason(),
+            now_ms,
+        )
+        with self._soft.snapshot() as soft:
+            yield Sight(view, soft, self._assessor, around)
 
     def check_invariants(self, view: View, block_ids: list[int]) -> None:
         """Raise unless the conditions of these blocks are what a count from scratch gives."""

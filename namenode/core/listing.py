@@ -75,14 +75,26 @@ def walk_tree(view: View, request: WalkTree) -> Listing:
     page = _Page(request.limit)
     if inode.kind != EntryKind.DIRECTORY:
         return Listing((), more=False)
-    after = tuple(name for name in request.after.split("/") if name)
-    for name in after:
-        check_name(name, request.after)
-    stack = _resume(view, inode, after)
-    for below, child in _walk(view, stack, request.max_depth):
+    after = parse_bookmark(request.after)
+    for below, child in walk_below(view, inode, after, request.max_depth):
         if not page.take((*names, *below), child):
             return Listing(tuple(page.entries), more=True)
     return Listing(tuple(page.entries), more=False)
+
+
+def parse_bookmark(text: str) -> Names:
+    """Return the names of an entry below a walk's start. InvalidRequest, NameTooLong."""
+    names = tuple(name for name in text.split("/") if name)
+    for name in names:
+        check_name(name, text)
+    return names
+
+
+def walk_below(
+    view: View, top: Inode, after: Names, max_depth: int = 0
+) -> Iterator[tuple[Names, Inode]]:
+    """Yield the entries below `top` that come after the entry `after`, depth first."""
+    return _walk(view, _resume(view, top, after), max_depth)
 
 
 _Place = tuple[int, Names, str]

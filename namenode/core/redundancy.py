@@ -36,6 +36,11 @@ SOURCES_LIMIT = 8
 """Named in one token: more than a target will ever try."""
 
 
+def patience_ms(length_bytes: int) -> int:
+    """Return how long a transfer of so many bytes may take."""
+    return TRANSFER_PATIENCE_MS + length_bytes * 1000 // SLOWEST_BYTES_PER_S
+
+
 class RepairOptions(msgspec.Struct, frozen=True):
     """How fast repair goes, and how long it waits."""
 
@@ -51,6 +56,11 @@ class Transfer(msgspec.Struct, frozen=True):
     target_id: str
     length_bytes: int
     deadline_ms: int
+
+    @property
+    def begun_ms(self) -> int:
+        """When it was ordered."""
+        return self.deadline_ms - patience_ms(self.length_bytes)
 
 
 class Need(msgspec.Struct, frozen=True):
@@ -89,6 +99,24 @@ class Redundancy:
     def pending_count(self) -> int:
         """How many transfers are on their way."""
         return sum(len(transfers) for transfers in self._pending.values())
+
+    @property
+    def rate_bytes(self) -> int:
+        """Bytes per second that repair may move through one datanode."""
+        return self._options.rate_bytes
+
+    def under_way(self, block_id: int) -> list[Transfer]:
+        """Return the transfers of a block that are on their way."""
+        return list(self._pending.get(block_id, {}).values())
+
+    def shunned_until(self, block_id: int, datanode_id: str) -> int | None:
+        """Return until when a datanode is not asked to copy this block, because it failed to."""
+        return self._shunned.get((block_id, datanode_id))
+
+    @staticmethod
+    def occupied(held: Iterable[Holding]) -> frozenset[str]:
+        """Return the datanodes on which a replica stands in the way of another copy."""
+        return frozenset(h.datanode.datanode_id for h in held if _occupies(h))
 
     def begin_tick(self, now_ms: int) -> None:
         """Let time pass for the throttle."""
@@ -173,7 +201,7 @@ class Redundancy:
             wanted=count,
             length_bytes=need.block.length_bytes,
             holders=tuple(Place(d.datanode_id, d.host, d.rack) for d in places),
-            excluded=frozenset(h.datanode.datanode_id for h in need.held if _occupies(h)),
+            excluded=self.occupied(need.held),
         )
         chosen = choose(
             self._datanodes.roster(),
@@ -232,10 +260,8 @@ class Redundancy:
         ends = (plan.sources[0].datanode_id, target.datanode_id)
         if not self.throttle.admit(length_bytes, *ends):
             return False
-        patience_ms = TRANSFER_PATIENCE_MS + length_bytes * 1000 // SLOWEST_BYTES_PER_S
-        transfer = Transfer(
-            plan.block.block_id, target.datanode_id, length_bytes, now_ms + patience_ms
-        )
+        deadline_ms = now_ms + patience_ms(length_bytes)
+        transfer = Transfer(plan.block.block_id, target.datanode_id, length_bytes, deadline_ms)
         self._pending.setdefault(transfer.block_id, {})[transfer.target_id] = transfer
         target.promised_bytes += length_bytes
         target.transfers += 1
