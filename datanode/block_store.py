@@ -124,6 +124,15 @@ class BlockStore:
             if replica.state is ReplicaState.FINALIZED and not self.gates.is_held(block_id)
         ]
 
+    def count_by_state(self) -> dict[str, int]:
+        """Return how many replicas there are: by state those that are written, the others as one
+        number, which is at hand however many they are."""
+        counts = {"COMPLETE": len(self._replicas) - len(self._unfinished)}
+        for block_id in self._unfinished:
+            name = self._replicas[block_id].state.name
+            counts[name] = counts.get(name, 0) + 1
+        return counts
+
     def report(self, block_id: int, storage_id: str) -> ReplicaReport | None:
         """Return what a full report says of a block; None if nothing, as of a copy begun."""
         replica = self._replicas.get(block_id)

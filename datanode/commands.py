@@ -64,6 +64,16 @@ class CommandRunner:
         self._removals: dict[int, Removal] = {}  # by block id
         self._removals_wait = asyncio.Event()
 
+    @property
+    def queued_transfers(self) -> int:
+        """How many copies wait to be made."""
+        return self._transfers.qsize()
+
+    @property
+    def queued_removals(self) -> int:
+        """How many replicas wait to be deleted or put aside."""
+        return len(self._removals)
+
     def take(self, command: AnyCommand) -> None:
         """Queue an order; report it as failed if too many wait."""
         try:

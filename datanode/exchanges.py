@@ -16,6 +16,7 @@ from datanode.segments import SegmentReceiver
 from datanode.writing import ReplicaWriter
 from dolmen.protocol.block_messages import (
     BlockReply,
+    BlockRequest,
     CopyReplica,
     FinalizeReplica,
     ReadChecksums,
@@ -37,13 +38,17 @@ from dolmen.protocol.errors import (
     TryAgain,
 )
 from dolmen.protocol.tokens import Access
-from dolmen.runtime.transport import Body, Incoming, Outgoing, Session
+from dolmen.runtime.metrics import Timings
+from dolmen.runtime.transport import Body, Incoming, IncomingBody, Outgoing, Session
 
 SEGMENTS_AT_ONCE = 128
 """For each position of a pipeline; each holds 1 MiB."""
 
 STEPS_AT_ONCE = 64
 """Finalizing, restamping, copying for a pipeline: each holds two files open."""
+
+UNREADABLE = "unreadable"
+"""What cannot be decoded, among the kinds of exchanges."""
 
 LOG = logging.getLogger("datanode")
 
@@ -59,12 +64,27 @@ class Handlers:
     copier: ReplicaCopier
 
 
+class ExchangeFigures:
+    """Exchanges since the start, by kind."""
+
+    def __init__(self) -> None:
+        self.timings = Timings()
+        self.received_bytes: dict[str, int] = {}
+        self.sent_bytes: dict[str, int] = {}
+
+    def done(self, name: str, received_bytes: int, sent_bytes: int) -> None:
+        """An exchange was answered well."""
+        self.received_bytes[name] = self.received_bytes.get(name, 0) + received_bytes
+        self.sent_bytes[name] = self.sent_bytes.get(name, 0) + sent_bytes
+
+
 class BlockService:
     """The service of a datanode's address."""
 
     def __init__(self) -> None:
         self.load = 0
         """Exchanges under way."""
+        self.figures = ExchangeFigures()
         self._handlers: Handlers | None = None
         self._segments = defaultdict[int, asyncio.Semaphore](
             lambda: asyncio.Semaphore(SEGMENTS_AT_ONCE)
@@ -81,28 +101,37 @@ class BlockService:
 
     async def exchange(self, incoming: Incoming) -> Outgoing:
         """Answer one exchange; an error becomes a refusal."""
+        clock = asyncio.get_running_loop().time
+        begun_s, name = clock(), UNREADABLE
         self.load += 1
         try:
-            reply, body = await self._answer(incoming)
+            head = decode_request(incoming.head)
+            name = type(head).__name__
+            reply, body = await self._answer(head, incoming.body)
+            self.figures.done(name, incoming.body.length_bytes, body.length_bytes if body else 0)
             return Outgoing(encode_head(reply), body)
         except DolmenError as error:
+            self.figures.timings.failed(name, error)
             LOG.info("refused %s: %s", incoming.peer_host, error)
             return Outgoing(refusal_of(error), ok=False)
         except OSError as error:
+            self.figures.timings.failed(name, error)
             LOG.error("an exchange failed: %s", error)
             return Outgoing(refusal_of(DataDamaged(f"the disk failed: {error}")), ok=False)
         finally:
+            self.figures.timings.took(name, clock() - begun_s)
             self.load -= 1
 
-    async def _answer(self, incoming: Incoming) -> tuple[BlockReply, Body | None]:
+    async def _answer(
+        self, head: BlockRequest, body: IncomingBody
+    ) -> tuple[BlockReply, Body | None]:
         if self._handlers is None:
             raise TryAgain("this datanode has not met its namenode yet")
-        head = decode_request(incoming.head)
         handlers = self._handlers
         if isinstance(head, WriteSegment):
             handlers.tokens.open_segment(head)  # before it may take a place
             async with self._segments[head.position]:
-                return await handlers.segments.receive(head, incoming.body), None
+                return await handlers.segments.receive(head, body), None
         if isinstance(head, ReadRanges):
             return await handlers.reader.read_ranges(head)
         if isinstance(head, ReadChecksums):

@@ -105,6 +105,7 @@ class ControlLoop:
         self._refused_since_s: float | None = None
         self._forgive_s = options.settings.stale_after_ms / 1000 + RETRY_LAST_S
         self._pause_s = RETRY_FIRST_S
+        self.registered = False
         self.attempted = asyncio.Event()
         """Set when the first attempt to register has ended, well or not."""
 
@@ -149,8 +150,10 @@ class ControlLoop:
             LOG.info("registered with %s, epoch %d", self._namenode, registered.epoch)
             self._pause_s, self._last_failure = RETRY_FIRST_S, ""
             self.attempted.set()
+            self.registered = True
             await self._serve(connection, serving, registered)
         finally:
+            self.registered = False
             await connection.close()
 
     async def _serve(

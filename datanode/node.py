@@ -16,6 +16,7 @@ from datanode.home import Home
 from datanode.identity import Membership, find_secret, open_homes
 from datanode.options import DatanodeOptions
 from datanode.serving import Serving, open_serving
+from datanode.status import DatanodeStatus, Standing
 from dolmen.protocol.errors import InvalidRequest, StartRefused
 from dolmen.protocol.identifiers import parse_address
 from dolmen.runtime.machine import Machine
@@ -39,6 +40,7 @@ class Datanode:
         self._member: Membership | None = None
         self._listener: Listener | None = None
         self._serving: Serving | None = None
+        self._control: ControlLoop | None = None
         self._runner: asyncio.Task[None] | None = None
         self._joined = asyncio.Event()
         self._killed = False
@@ -55,8 +57,9 @@ class Datanode:
         """
         try:
             member = await self._prepare()
+            status = DatanodeStatus(self._service, lambda: self._serving, self._standing)
             self._listener = await self._machine.transport.listen(
-                self._service, self._options.host, self._options.port
+                self._service, self._options.host, self._options.port, status
             )
             self.address = self._options.advertise or self._listener.address
         except BaseException:
@@ -67,7 +70,9 @@ class Datanode:
             self._options.host_label or self._machine.host_name,
             self._options.rack,
         )
-        control = ControlLoop(self._machine, self._options, member, profile, self._join)
+        control = self._control = ControlLoop(
+            self._machine, self._options, member, profile, self._join
+        )
         self._runner = asyncio.create_task(self._run(control), name="datanode")
         LOG.info("datanode %s listens on %s", self.datanode_id, self.address)
         await self._first_attempt(control)
@@ -111,6 +116,16 @@ class Datanode:
             self._runner.cancel()
 
     # ------------------------------------------------------------ inside
+
+    def _standing(self) -> Standing:
+        """Return what nobody but this knows of the whole."""
+        return Standing(
+            self.datanode_id,
+            self._member.cluster_id if self._member else "",
+            self._options.namenode,
+            registered=self._control is not None and self._control.registered,
+            works=self._runner is None or not self._runner.done(),
+        )
 
     async def _prepare(self) -> Membership:
         """Take the directories and read them, as far as they have an identity."""

@@ -33,6 +33,11 @@ class Reporter:
         self._wake = asyncio.Event()
         self._full_wanted = False
 
+    @property
+    def queued(self) -> int:
+        """How much the namenode has not been told yet."""
+        return len(self._queue)
+
     def changed(self, change: ReplicaChange) -> None:
         """A replica changed."""
         if self._queue.add(change):

@@ -34,6 +34,7 @@ from dolmen.protocol.datanode_messages import StorageStatus
 from dolmen.protocol.errors import DataDamaged, DolmenError, NoSpace, StartRefused
 from dolmen.protocol.identifiers import format_block_id
 from dolmen.runtime.disk import Disk, DiskFile
+from dolmen.runtime.metrics import Histogram
 
 MARKER_LIMIT_BYTES = 1000
 """Enough to say what was wrong."""
@@ -53,6 +54,7 @@ class Volume:
         self.storage_id = storage_id
         self.quarantine = Quarantine(disk, root)
         self.used_bytes = 0
+        self.sync_seconds = Histogram()
         self.state = VolumeState.HEALTHY
         self.reason = ""
         """Why it is not healthy."""
@@ -179,21 +181,25 @@ class Volume:
 
     async def sync(self, sync: Callable[[], Awaitable[None]]) -> None:
         """Run a sync. One that fails is final: the volume takes nothing new from then on."""
+        begun_s = asyncio.get_running_loop().time()
         try:
             await sync()
         except OSError as error:
             if not will_pass(error):
                 self._become_suspect(error)
             raise
+        self.sync_seconds.observe(asyncio.get_running_loop().time() - begun_s)
 
     async def sync_data(self, data: DiskFile) -> None:
         """Sync the bytes of a replica. SyncFailed, whatever the reason is said to be: also a disk
         that was full when the kernel wrote them has lost them."""
+        begun_s = asyncio.get_running_loop().time()
         try:
             await data.sync()
         except OSError as error:
             self._become_suspect(error)
             raise SyncFailed(error.errno, error.strerror) from error
+        self.sync_seconds.observe(asyncio.get_running_loop().time() - begun_s)
 
     def _become_suspect(self, error: OSError) -> None:
         self.happened(VolumeEvent.SYNC_FAILED, f"a sync failed: {error}")
