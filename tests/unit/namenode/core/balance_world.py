@@ -79,7 +79,7 @@ class BalanceWorld(ReplicaWorld):
         """Let all reports be taken, and what pipelines promised be over."""
         for _ in range(16):
             self.beat_all()
-            self.tick()
+            self.waiting += self.tick()
 
     def beat_all(self) -> None:
         for index in self.held:
