@@ -286,3 +286,22 @@ def test_a_lock_is_free_after_a_loss_of_power() -> None:
         world.disk.lock_directory(world.root).release()
 
     world.run(scenario)
+
+
+def test_reading_past_the_cache_gives_the_same_bytes(world: DiskWorld) -> None:
+    async def scenario() -> None:
+        data = bytes(range(256)) * 5000
+        file = await world.disk.open(f"{world.root}/a", create=True)
+        await file.write_at(0, data)
+        past = await world.disk.open(f"{world.root}/a", writable=False, past_cache=True)
+        assert await read(past, 0, len(data)) == data, "also what is not synced yet"
+        await file.sync()
+        assert await read(past, 5, 100_000) == data[5:100_005]
+        assert await read(past, len(data) - 3, 100) == data[-3:]
+        assert await past.size() == len(data)
+        await past.close()
+        await file.close()
+        with pytest.raises(FileNotFoundError):
+            await world.disk.open(f"{world.root}/b", past_cache=True)
+
+    world.run(scenario)
