@@ -50,7 +50,8 @@ POLL_S = 0.005
 
 
 class LocalCluster:
-    """Use it as a context manager. `root` keeps the data; without it, it goes at the end.
+    """Use it as a context manager. `root` keeps the data; without it, it goes at the end. The
+    datanodes are in `racks` in turn: `/rack-0`, `/rack-1`, …
 
     Settings are given by name, as text or as a number in milliseconds or bytes: `dead_after="3s"`.
     """
@@ -60,17 +61,20 @@ class LocalCluster:
         datanodes: int = 3,
         *,
         block_size: str | int | None = None,
-        replication: int | None = None,
         root: str | Path | None = None,
-        **settings: str | float,
+        racks: int = 1,
+        **settings: str | float | None,
     ) -> None:
         if not 1 <= datanodes <= DATANODES_MAX:
             raise ValueError(f"a local cluster has 1 to {DATANODES_MAX} datanodes, not {datanodes}")
-        named = {"block_size": block_size, "replication": replication, **settings}
+        if not 1 <= racks <= datanodes:
+            raise ValueError(f"{datanodes} datanodes are in 1 to {datanodes} racks, not in {racks}")
+        named = {"block_size": block_size, **settings}
         self._settings = _settings(
             {name: value for name, value in named.items() if value is not None}
         )
         self._count = datanodes
+        self._racks = racks
         self._root = None if root is None else Path(root).absolute()
         self._temporary: TemporaryDirectory[str] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -220,6 +224,7 @@ class LocalCluster:
             host=HOST,
             port=self._ports[1 + index],
             host_label=name,
+            rack=f"/rack-{index % self._racks}",
             secret_file=str(self.root / "namenode" / "cluster.secret"),
             settings=self._settings,
         )

@@ -19,6 +19,7 @@ class NamenodeFlags:
     """The options of `dolmen namenode` that are not settings."""
 
     directory: Path
+    topology: Path | None
     host: str
     port: int
     advertise: str | None
@@ -125,6 +126,13 @@ def server_options(port: int) -> Callable[[Command], Command]:
     type=click.Path(file_okay=False, path_type=Path),
     help="Where it keeps the namespace; an empty directory becomes a new cluster.",
 )
+@click.option(
+    "--topology",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Lines of a datanode (address, host label or host) and its rack, which count more than"
+    " what datanodes say; dolmen admin topology reload reads them again.",
+)
 @server_options(9870)
 @gathered(NamenodeFlags)
 def namenode(flags: NamenodeFlags) -> None:
@@ -145,6 +153,7 @@ def namenode(flags: NamenodeFlags) -> None:
         advertise=flags.advertise,
         secret_file=_text(flags.secret_file),
         settings=settings,
+        topology_file=_text(flags.topology),
         insecure=flags.insecure,
     )
     machine = real_machine(_own_hosts(flags.advertise))
