@@ -273,6 +273,7 @@ def _cluster_options(settings: Settings) -> ClusterOptions:
         repair=RepairOptions(
             rate_bytes=settings.repair_rate_bytes,
             publish_grace_ms=settings.stale_after_ms,
+            min_replicas=settings.min_replicas,
             shun_ms=settings.dead_after_ms,
         ),
         upkeep=UpkeepOptions(

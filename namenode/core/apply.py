@@ -19,11 +19,13 @@ from dolmen.protocol.identifiers import FIRST_INODE_ID, ROOT_INODE_ID
 from namenode.core import apply_files, apply_reclaim, apply_tree, tables
 from namenode.core.change import Change, Handlers
 from namenode.core.edits import (
+    AdminStateSet,
     AnyEdit,
     CallAnswered,
     ClusterFormatted,
     DatanodeRegistered,
     EpochRaised,
+    FutureGivenUp,
     StorageRegistered,
 )
 from namenode.core.lookup import load_meta
@@ -118,10 +120,46 @@ def _register_datanode(change: Change, edit: DatanodeRegistered) -> None:
     known = change.writer.get(tables.DATANODES, key)
     datanode = Datanode(edit.datanode_id, edit.number, edit.address, edit.host, edit.rack)
     if known is not None:
-        state = DATANODE.decode(known).admin_state
-        datanode = msgspec.structs.replace(datanode, admin_state=state)
+        before = DATANODE.decode(known)
+        datanode = msgspec.structs.replace(
+            datanode,
+            admin_state=before.admin_state,
+            maintenance_until_ms=before.maintenance_until_ms,
+        )
     change.writer.put(tables.DATANODES, key, DATANODE.encode(datanode))
     change.set_meta(next_datanode_number=max(change.meta.next_datanode_number, edit.number + 1))
+
+
+def _set_admin_state(change: Change, edit: AdminStateSet) -> None:
+    key = edit.datanode_id.encode()
+    value = change.writer.get(tables.DATANODES, key)
+    if value is None:
+        raise DataDamaged(f"datanode {edit.datanode_id} is not in the tables")
+    datanode = msgspec.structs.replace(
+        DATANODE.decode(value),
+        admin_state=edit.admin_state,
+        maintenance_until_ms=edit.maintenance_until_ms,
+    )
+    change.writer.put(tables.DATANODES, key, DATANODE.encode(datanode))
+
+
+def _give_up_future(change: Change, edit: FutureGivenUp) -> None:
+    meta = change.meta
+    change.set_meta(
+        next_block_number=edit.next_block_number,
+        next_stamp=edit.next_stamp,
+        given_up_blocks=_with(meta.given_up_blocks, meta.next_block_number, edit.next_block_number),
+        given_up_stamps=_with(meta.given_up_stamps, meta.next_stamp, edit.next_stamp),
+    )
+
+
+def _with(ranges: tuple[tuple[int, int], ...], first: int, end: int) -> tuple[tuple[int, int], ...]:
+    """Return the ranges with one more, which is joined to the last one if they touch."""
+    if first == end:
+        return ranges
+    if ranges and ranges[-1][1] == first:
+        return (*ranges[:-1], (ranges[-1][0], end))
+    return (*ranges, (first, end))
 
 
 def _register_storage(change: Change, edit: StorageRegistered) -> None:
@@ -167,6 +205,8 @@ _HANDLERS: Handlers = {
     EpochRaised: _raise_epoch,
     DatanodeRegistered: _register_datanode,
     StorageRegistered: _register_storage,
+    AdminStateSet: _set_admin_state,
+    FutureGivenUp: _give_up_future,
     CallAnswered: _answer,
     **apply_tree.HANDLERS,
     **apply_files.HANDLERS,

@@ -15,7 +15,6 @@ from namenode.core.block_map import (
     Known,
     Standing,
     Worth,
-    counting,
     holdings,
     look_up,
     rows_of,
@@ -27,17 +26,21 @@ from namenode.core.conditions import (
     Cramped,
     Surroundings,
     has_gained,
-    judge,
+    spread,
     survey,
 )
 from namenode.core.datanodes import Datanodes
+from namenode.core.draining import Draining
 from namenode.core.lookup import load_meta
+from namenode.core.presence import Members, count_members, presence_of
+from namenode.core.records import AdminState
 from namenode.core.tables import View
 
 
 class Changes(msgspec.Struct, frozen=True):
     """What changed about where replicas could go."""
 
+    members: bool  # how many serve
     new_host: bool
     second_rack: bool  # a new rack, where there was one at most
     fewer: bool  # a host or rack less
@@ -48,8 +51,10 @@ class Changes(msgspec.Struct, frozen=True):
 class Assessor:
     """The conditions of all blocks, and what else is noteworthy about a block."""
 
-    def __init__(self, datanodes: Datanodes) -> None:
+    def __init__(self, datanodes: Datanodes, min_replicas: int) -> None:
         self._datanodes = datanodes
+        self.members = Members(min_replicas)
+        self.draining = Draining(datanodes)
         self.conditions = Conditions()
         self.around = Surroundings({}, {})
         self.cramped = Cramped()
@@ -65,8 +70,13 @@ class Assessor:
     def look_around(self) -> Changes:
         """See where replicas could go now, and what has changed about that."""
         before, self.around = self.around, survey(self._datanodes.usable())
+        known, self.members = (
+            self.members,
+            count_members(self._datanodes, self.members.min_replicas),
+        )
         hosts, racks = self.around.hosts.keys(), self.around.racks.keys()
         return Changes(
+            members=self.members != known,
             new_host=bool(hosts - before.hosts.keys()),
             second_rack=len(before.racks) <= 1 and bool(racks - before.racks.keys()),
             fewer=bool(before.hosts.keys() - hosts or before.racks.keys() - racks),
@@ -86,9 +96,12 @@ class Assessor:
             self.forget(block_id)
             return known
         held = self.held(known, soft)
-        count_on = counting(held, block_id)
+        present = presence_of(held, block_id)
+        count_on = present.counting
         length_bytes = known.block.length_bytes
-        condition = judge(count_on, known.wanted, length_bytes, self.around)
+        condition = present.condition(known.wanted, self.members)
+        condition = condition or spread(count_on, length_bytes, self.around)
+        self.draining.note(block_id, present.needed(known.wanted, self.members))
         if known.standing is Standing.SETTLED:
             self._note_settled(block_id, condition)
             return known
@@ -97,29 +110,26 @@ class Assessor:
         if condition is None:
             self.cramped.note(count_on, length_bytes, self.around)
         _mark(self.crowded, block_id, len({d.host for d in count_on}) < len(count_on))
-        _mark(self.unsound, block_id, any(is_worthless(holding) for holding in held))
-        self._note_corrupt(block_id, held, condition)
+        present_in = [h for h in held if h.datanode.admin_state is not AdminState.DECOMMISSIONED]
+        _mark(self.unsound, block_id, any(is_worthless(holding) for holding in present_in))
+        self._note_corrupt(block_id, present_in, condition)
         return known
 
     def _note_settled(self, block_id: int, condition: Condition | None) -> None:
         """Of an open file's block nothing matters but that it has replicas enough until its file
         is published: a file may be written for longer than its first datanodes live."""
         lacking = condition if condition in UNDER_REPLICATED else None
-        if lacking is None:
-            self.forget(block_id)
-            return
         self.conditions.set(block_id, lacking)
-        self.unpublished.setdefault(block_id)
+        _mark(self.unpublished, block_id, lacking is not None)
         for marks in (self.unsound, self.crowded, self.corrupt):
             marks.pop(block_id, None)
 
     def forget(self, block_id: int) -> None:
         """A block is not to be kept at its replication (any more)."""
         self.conditions.set(block_id, None)
-        self.unpublished.pop(block_id, None)
-        self.unsound.pop(block_id, None)
-        self.crowded.pop(block_id, None)
-        self.corrupt.pop(block_id, None)
+        self.draining.note(block_id, ())
+        for marks in (self.unpublished, self.unsound, self.crowded, self.corrupt):
+            marks.pop(block_id, None)
 
     def note_corrupt(self, block_id: int, datanode_id: str) -> None:
         """A datanode found its replica damaged and has put it aside."""
@@ -140,12 +150,15 @@ class Assessor:
 
     def check_invariants(self, view: View, soft: View, block_ids: Iterable[int]) -> None:
         """Raise unless what is noted of these blocks is what a count from scratch gives."""
-        fresh = Assessor(self._datanodes)
+        fresh = Assessor(self._datanodes, self.members.min_replicas)
+        fresh.members = self.members
         fresh.around = self.around
         for block_id in block_ids:
             fresh.assess(block_id, view, soft)
             noted, true = self.conditions.get(block_id), fresh.conditions.get(block_id)
             assert noted is true, f"block {block_id:x} is noted as {noted!r} and is {true!r}"
+            whom, true_whom = self.draining.needs(block_id), fresh.draining.needs(block_id)
+            assert whom == true_whom, f"block {block_id:x} needs {true_whom}, noted is {whom}"
             for name in ("unsound", "crowded", "unpublished"):
                 marks, true_marks = getattr(self, name), getattr(fresh, name)
                 assert (block_id in marks) == (block_id in true_marks), f"{block_id:x}: {name}"

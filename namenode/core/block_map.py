@@ -75,6 +75,9 @@ class Standing(enum.IntEnum):
     """Of another namespace."""
     SETTLED = 7
     """Of a file that is being written, and complete: its writer is past it."""
+    GIVEN_UP = 8
+    """Of a future that was lost when this namespace was rolled back, and given up by an operator:
+    kept, because nobody knows what it is (rule 25)."""
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -104,6 +107,10 @@ def look_up(view: View, meta: Meta, block_id: int, stamp: int = 0) -> Known:
     """Return what the namespace knows of `block_id`, reported with `stamp`."""
     if block_namespace(block_id) != meta.namespace_id:
         return Known(Standing.FOREIGN)
+    if _within(meta.given_up_blocks, block_number(block_id)) or _within(
+        meta.given_up_stamps, stamp
+    ):
+        return Known(Standing.GIVEN_UP)
     if block_number(block_id) >= meta.next_block_number or stamp >= meta.next_stamp:
         return Known(Standing.FROM_FUTURE)
     value = view.get(BLOCKS, number_key(block_id))
@@ -117,6 +124,10 @@ def look_up(view: View, meta: Meta, block_id: int, stamp: int = 0) -> Known:
     if inode.doomed_due_ms:
         return Known(Standing.DOOMED, block)
     return Known(_standing_of(block, inode), block, inode.replication)
+
+
+def _within(ranges: Iterable[tuple[int, int]], number: int) -> bool:
+    return any(first <= number < end for first, end in ranges)
 
 
 def _standing_of(block: Block, inode: Inode) -> Standing:
@@ -237,5 +248,10 @@ def damaged(held: Iterable[Holding]) -> list[DatanodeState]:
 
 
 def counting(held: Iterable[Holding], block_id: int) -> list[DatanodeState]:
-    """Return the datanodes whose replica counts: good, and not ordered deleted."""
-    return [datanode for datanode in good(held) if block_id not in datanode.orders]
+    """Return the datanodes that are not DEAD and whose replica counts: good, not ordered deleted,
+    and not on its way out."""
+    return [
+        datanode
+        for datanode in good(held)
+        if block_id not in datanode.orders and not datanode.leaves
+    ]

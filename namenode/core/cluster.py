@@ -29,18 +29,19 @@ from dolmen.protocol.tokens import ClusterKeys, Target
 from namenode.core import cluster_report
 from namenode.core.assessment import Assessor
 from namenode.core.balancing import Balancer
-from namenode.core.block_map import Holding, Tables, damaged, good, holdings, rows_of
+from namenode.core.block_map import Holding, Tables, good, holdings, rows_of
 from namenode.core.datanodes import Datanodes, DatanodeState, Liveness, Patience
 from namenode.core.dispatch import Dispatch, Moment
 from namenode.core.figures import ClusterFigures, gather
 from namenode.core.inspection import Sight
 from namenode.core.intake import Intake
 from namenode.core.knowledge import Wish
+from namenode.core.locations import Reader
 from namenode.core.lookup import load_meta
 from namenode.core.news import News
 from namenode.core.outcome import AdminStateChanged, Effect, LeaseEnded, LeaseTouched
 from namenode.core.placement import Place, Request, choose
-from namenode.core.records import DATANODE, STORAGE, AdminState, Block, Storage
+from namenode.core.records import DATANODE, STORAGE, Block, Storage
 from namenode.core.redundancy import Redundancy, RepairOptions
 from namenode.core.replica_reports import Piece
 from namenode.core.rounds import Parts, UpkeepOptions
@@ -54,15 +55,6 @@ from namenode.core.why import Circumstances
 CHECKS_LIMIT = 1000
 """Hints of damage waiting for one datanode; a hint lost to the limit comes again with the next
 read."""
-
-
-LAST_READ = (
-    AdminState.IN_SERVICE,
-    AdminState.MAINTENANCE,
-    AdminState.DECOMMISSIONING,
-    AdminState.DECOMMISSIONED,
-)
-"""Readers go to those that stay first."""
 
 
 class SoftTransaction(Writer, Protocol):
@@ -174,27 +166,9 @@ class Cluster:
         return len(good(self._held(block)))
 
     def locations(self, block: Block, reader_host: str) -> tuple[ReplicaLocation, ...]:
-        """See Knowledge. Of the good replicas those that are ordered deleted come last, for want of
-        others."""
-        rack = next((d.rack for d in self.datanodes if d.host == reader_host), None)
-        held = self._held(block)
-
-        def nearest(found: list[DatanodeState]) -> list[DatanodeState]:
-            self.random.shuffle(found)
-            return sorted(
-                found,
-                key=lambda datanode: (
-                    block.block_id in datanode.orders,
-                    datanode.liveness,
-                    LAST_READ.index(datanode.admin_state),
-                    datanode.host != reader_host,
-                    datanode.rack != rack,
-                ),
-            )
-
-        whole = [_location(d, d.liveness is not Liveness.LIVE) for d in nearest(good(held))]
-        partial = [_location(datanode, stale=True) for datanode in nearest(damaged(held))]
-        return (*whole, *partial)
+        """See Knowledge."""
+        reader = Reader(reader_host, self.datanodes, self.random)
+        return reader.locate(block.block_id, self._held(block))
 
     def _held(self, block: Block) -> list[Holding]:
         with self._soft.snapshot() as soft:
@@ -425,9 +399,3 @@ def _known_storages(request: RegisterDatanode, view: View) -> Iterator[Storage]:
         value = view.get(STORAGES, status.storage_id.encode())
         if value is not None:
             yield STORAGE.decode(value)
-
-
-def _location(datanode: DatanodeState, stale: bool) -> ReplicaLocation:
-    return ReplicaLocation(
-        datanode.datanode_id, datanode.address, datanode.host, datanode.rack, stale
-    )

@@ -6,7 +6,8 @@ from dolmen.protocol.operator_messages import ClusterReport, DatanodeReport
 from namenode.core.assessment import Assessor
 from namenode.core.conditions import UNDER_REPLICATED, Condition
 from namenode.core.datanodes import Datanodes, DatanodeState, Liveness
-from namenode.core.records import Meta
+from namenode.core.departures import Departures, Progress
+from namenode.core.records import AdminState, Meta
 from namenode.core.safe_mode import SafeMode
 
 
@@ -19,6 +20,7 @@ class Figures(msgspec.Struct, frozen=True):
     safe_mode: SafeMode
     pending_transfers: int
     software_version: str
+    departures: Departures
 
 
 def build(figures: Figures) -> ClusterReport:
@@ -32,7 +34,11 @@ def build(figures: Figures) -> ClusterReport:
         safe_mode=figures.safe_mode.reason() is not None,
         live_datanodes=len(live),
         stale_datanodes=datanodes.count(Liveness.STALE),
-        dead_datanodes=datanodes.count(Liveness.DEAD),
+        dead_datanodes=sum(
+            datanode.liveness is Liveness.DEAD
+            and datanode.admin_state is not AdminState.DECOMMISSIONED
+            for datanode in datanodes
+        ),
         files=figures.meta.files,
         blocks=figures.meta.blocks,
         capacity_bytes=sum(_capacity_bytes(datanode) for datanode in live),
@@ -48,13 +54,17 @@ def build(figures: Figures) -> ClusterReport:
         corrupt_replicas=sum(len(found) for found in figures.assessor.corrupt.values()),
         pending_transfers=figures.pending_transfers,
         datanodes=tuple(
-            _datanode(datanode, datanodes)
+            describe(datanode, datanodes, figures.departures.progress(datanode))
             for datanode in sorted(datanodes, key=lambda datanode: datanode.number)
         ),
+        free_bytes=sum(_free_bytes(datanode) for datanode in live),
+        safe_mode_reason=figures.safe_mode.reason() or "",
     )
 
 
-def _datanode(datanode: DatanodeState, datanodes: Datanodes) -> DatanodeReport:
+def describe(datanode: DatanodeState, datanodes: Datanodes, progress: Progress) -> DatanodeReport:
+    """Return what is known of one datanode."""
+    health = datanode.health
     heard_ms = datanode.heard_ms
     return DatanodeReport(
         id=datanode.datanode_id,
@@ -67,7 +77,18 @@ def _datanode(datanode: DatanodeState, datanodes: Datanodes) -> DatanodeReport:
         used_bytes=_used_bytes(datanode),
         blocks=sum(datanodes.replica_counts[number] for number in datanode.volumes),
         last_heartbeat_s=None if heard_ms is None else (datanodes.ran_ms - heard_ms) / 1000,
+        free_bytes=_free_bytes(datanode),
+        draining_blocks=progress.blocks,
+        draining_open_blocks=progress.open_blocks,
+        failed_volumes=health.failed_volumes,
+        quarantined_replicas=health.quarantined_replicas,
+        quarantined_bytes=health.quarantined_bytes,
+        oldest_unverified_ms=health.oldest_unverified_ms,
     )
+
+
+def _free_bytes(datanode: DatanodeState) -> int:
+    return sum(volume.status.free_bytes for volume in datanode.volumes.values())
 
 
 def _capacity_bytes(datanode: DatanodeState) -> int:

@@ -1,9 +1,9 @@
 """How each complete block fares: missing, under-, over- or mis-replicated; the rest are fine.
 
-`judge` is the rule, from the datanodes whose replica counts. `Conditions` holds the blocks that are
-not fine, each in exactly one set, so that the sizes of the sets are the figures of the report. The
-sets of under-replicated blocks are the queues of repair: most urgent first, and within one level in
-turn.
+How many replicas there are to be is said by `presence`, how they are to be spread by `spread`.
+`Conditions` holds the blocks that are not fine, each in exactly one set, so that the sizes of the
+sets are the figures of the report. The sets of under-replicated blocks are the queues of repair:
+most urgent first, and within one level in turn.
 
 The sets are in memory: they hold only what is wrong, which is little unless much has failed.
 """
@@ -56,24 +56,23 @@ def survey(datanodes: Iterable[DatanodeState]) -> Surroundings:
     return Surroundings(hosts, racks)
 
 
-def judge(
-    held_by: Sequence[DatanodeState], wanted: int, length_bytes: int, around: Surroundings
-) -> Condition | None:
-    """Return what is wrong with a complete block whose counting replicas are on `held_by`.
+def urgency(readable: int, wanted: int) -> Condition:
+    """Return how urgent it is to copy a block that lacks replicas and can be read from so many."""
+    if readable == 1:
+        return Condition.ONE_LEFT
+    few = readable * WORSE_THAN_A_THIRD < wanted
+    return Condition.FEW_LEFT if few else Condition.SOME_GONE
 
-    Badly spread is one that has enough replicas, and two of them on one host although another host
-    could take one, or on one rack only although another could.
+
+def spread(
+    held_by: Sequence[DatanodeState], length_bytes: int, around: Surroundings
+) -> Condition | None:
+    """Return whether a block with enough replicas, those that count on `held_by`, is badly spread.
+
+    It is if two of them are on one host although another host could take one, or all on one rack
+    although another could.
     """
     count = len(held_by)
-    if count == 0:
-        return Condition.MISSING
-    if count < wanted:
-        if count == 1:
-            return Condition.ONE_LEFT
-        few = count * WORSE_THAN_A_THIRD < wanted
-        return Condition.FEW_LEFT if few else Condition.SOME_GONE
-    if count > wanted:
-        return Condition.OVER_REPLICATED
     hosts = {datanode.host for datanode in held_by}
     racks = {datanode.rack for datanode in held_by}
     crowded = len(hosts) < count and _offers_other(around.hosts, hosts, length_bytes)

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from dolmen.protocol.datanode_messages import RegisterDatanode, StorageStatus
+from dolmen.protocol.datanode_messages import Health, RegisterDatanode, StorageStatus
 from dolmen.protocol.tokens import Target
 from namenode.core.records import AdminState, Datanode, Storage
 from namenode.core.roster import Roster
@@ -27,6 +27,10 @@ VANISHED_WINDOW_MS = 60_000
 
 VANISHED_SHARE = 10
 """More than one in so many, and more than one, is too many for a coincidence."""
+
+
+MAY_BE_AWAY = (AdminState.DECOMMISSIONED, AdminState.MAINTENANCE)
+"""That such a datanode is not there is nobody's worry."""
 
 
 class Liveness(enum.IntEnum):
@@ -79,6 +83,8 @@ class DatanodeState(msgspec.Struct):
     room_bytes: int = 0  # free on the volume with most room
     capacity_bytes: int = 0  # of all volumes
     used_bytes: int = 0  # by blocks, on all volumes
+    maintenance_until_ms: int = 0  # on the wall's clock; 0: until somebody ends it
+    health: Health = Health()
     own_rack: str = ""  # what it says itself; the topology file may say otherwise
 
     @property
@@ -104,7 +110,13 @@ class DatanodeState(msgspec.Struct):
     @property
     def proving(self) -> bool:
         """Whether its replicas prove that others may be deleted (rule 24)."""
-        return self.liveness is Liveness.LIVE and self.registered and self.reported
+        heard = self.liveness is Liveness.LIVE and self.registered and self.reported
+        return heard and self.admin_state is not AdminState.DECOMMISSIONED
+
+    @property
+    def leaves(self) -> bool:
+        """Whether its replicas count for nothing, because it is to be taken away."""
+        return self.admin_state in (AdminState.DECOMMISSIONING, AdminState.DECOMMISSIONED)
 
     def take_status(self, storages: Iterable[StorageStatus]) -> None:
         """Remember the space on each volume still listed."""
@@ -247,6 +259,15 @@ class Datanodes:
             del state.volumes[number]
             del self._by_storage[number]
 
+    def set_admin_state(
+        self, datanode_id: str, admin_state: AdminState, maintenance_until_ms: int
+    ) -> DatanodeState:
+        """Somebody said, or it was found, that this datanode leaves, rests or serves."""
+        state = self._by_id[datanode_id]
+        state.admin_state, state.maintenance_until_ms = admin_state, maintenance_until_ms
+        self._roster = None
+        return state
+
     def take_topology(self, topology: Topology) -> list[DatanodeState]:
         """Take over what the topology file says; return the datanodes whose rack is another now."""
         self._topology, self._roster = topology, None
@@ -280,6 +301,7 @@ class Datanodes:
         """Return why deletions wait, if too many datanodes vanished within the last minute."""
         count = sum(
             state.liveness is not Liveness.LIVE
+            and state.admin_state not in MAY_BE_AWAY
             and self.ran_ms - state.stale_since_ms < VANISHED_WINDOW_MS
             for state in self._by_id.values()
         )
@@ -292,6 +314,8 @@ class Datanodes:
         repairing them would copy what exists. A report that makes no progress is not waited for."""
         for state in self._by_id.values():
             if state.liveness is Liveness.DEAD or state.reported:
+                continue
+            if state.admin_state is AdminState.DECOMMISSIONED:
                 continue
             moved_ms = max(state.report_moved_ms, state.stale_since_ms)
             if self.ran_ms - moved_ms < self._patience.dead_after_ms:
@@ -309,6 +333,7 @@ class Datanodes:
             Liveness.STALE,
             stale_since_ms,
             own_rack=record.rack,
+            maintenance_until_ms=record.maintenance_until_ms,
         )
         state.rack = self._rack_of(state)
         return state

@@ -53,9 +53,12 @@ def order_excess(held: Sequence[Holding], block_id: int, wanted: int, moving_fro
     lasts.
     """
     stamps = {holding.datanode.datanode_id: holding.replica.stamp for holding in held}
-    staying = [d for d in proven(held, block_id) if d.admin_state is AdminState.IN_SERVICE]
-    excess = choose_excess(staying, wanted, moving_from)
+    excess = choose_excess(_staying(held, block_id), wanted, moving_from)
     return sum(order(d, block_id, Order(stamps[d.datanode_id])) for d in excess)
+
+
+def _staying(held: Sequence[Holding], block_id: int) -> list[DatanodeState]:
+    return [d for d in proven(held, block_id) if d.admin_state is AdminState.IN_SERVICE]
 
 
 def order_worthless(
@@ -128,5 +131,6 @@ def may_repeat(
 ) -> bool:
     """Return whether there is still proof that this datanode's replica is not needed."""
     worthless = any(is_worthless(holding) for holding in held if holding.datanode is datanode)
-    needed = 1 if worthless else wanted
-    return len(proven(held, block_id)) >= needed
+    if worthless:
+        return bool(proven(held, block_id))
+    return len(_staying(held, block_id)) >= wanted

@@ -7,6 +7,8 @@ An edit carries every id and time that the decision drew, so that replay is exac
 
 import msgspec
 
+from namenode.core.records import AdminState
+
 
 class Edit(msgspec.Struct, frozen=True, array_like=True):
     """Base of all edits, for their common encoding only."""
@@ -175,6 +177,22 @@ class CallAnswered(Edit, frozen=True, tag=19):
     forget_before_ms: int = 0
 
 
+class AdminStateSet(Edit, frozen=True, tag=20):
+    """A datanode is to leave, to rest or to serve again, or has left."""
+
+    datanode_id: str
+    admin_state: AdminState
+    maintenance_until_ms: int = 0
+
+
+class FutureGivenUp(Edit, frozen=True, tag=21):
+    """An operator goes on with a namespace that was rolled back: these numbers and stamps, which
+    replicas from the lost future bear, are never given out again."""
+
+    next_block_number: int
+    next_stamp: int
+
+
 AnyEdit = (
     ClusterFormatted
     | EpochRaised
@@ -195,6 +213,8 @@ AnyEdit = (
     | DatanodeRegistered
     | StorageRegistered
     | CallAnswered
+    | AdminStateSet
+    | FutureGivenUp
 )
 
 EDIT_LIMIT_BYTES = 64 * 1024

@@ -14,7 +14,7 @@ from dolmen.protocol.datanode_messages import (
     ReportBlocks,
 )
 from dolmen.protocol.errors import InvalidRequest
-from dolmen.protocol.identifiers import format_block_id
+from dolmen.protocol.identifiers import block_number, format_block_id
 from namenode.core.assessment import Assessor
 from namenode.core.block_map import (
     Known,
@@ -119,11 +119,15 @@ class Intake:
             self._safe_mode.saw_future(
                 f"datanode {datanode.datanode_id} holds block"
                 f" {format_block_id(report.block_id)} with stamp {report.stamp},"
-                " which has not been made yet"
+                " which has not been made yet",
+                block_number(report.block_id),
+                report.stamp,
             )
             return
         if verdict is Verdict.IGNORED:
             self.foreign_replicas += 1
+            if known.standing is Standing.GIVEN_UP:  # it is what became of the replica we know
+                self.forget_row(report.block_id, volume.number, tables)
             return
         given = datanode.orders.get(report.block_id)
         if given is not None and not _is_against(given, report):

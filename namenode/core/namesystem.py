@@ -39,8 +39,19 @@ from dolmen.protocol.control_messages import (
 )
 from dolmen.protocol.datanode_messages import RegisterDatanode
 from dolmen.protocol.errors import InvalidRequest, SafeMode
+from dolmen.protocol.operator_messages import SetAdminState
 from dolmen.protocol.tokens import ClusterKeys
-from namenode.core import blocks, files, leases, listing, membership, namespace, opening, tables
+from namenode.core import (
+    admin_states,
+    blocks,
+    files,
+    leases,
+    listing,
+    membership,
+    namespace,
+    opening,
+    tables,
+)
 from namenode.core.case import Caller, Case, NamesystemSettings, World, check_owner
 from namenode.core.edits import CallAnswered, ClusterFormatted, EpochRaised
 from namenode.core.knowledge import Knowledge
@@ -61,7 +72,12 @@ _MUTATIONS: dict[type[Any], Callable[[Case, Any], Outcome | Waits]] = {
     Rename: namespace.rename,
     Delete: namespace.delete,
     SetAttributes: namespace.set_attributes,
+    SetAdminState: admin_states.set_admin_state,
 }
+
+_ALLOWED_IN_SAFE_MODE = frozenset({SetAdminState})
+"""Mutations that touch neither files nor blocks: who is to leave may be said before all have
+reported, lest copies are made for a datanode that is meant to be away."""
 
 
 class Namesystem:
@@ -87,7 +103,8 @@ class Namesystem:
         answered = view.get(tables.ANSWERED, tables.answered_key(call.client_id, call.number))
         if answered is not None:
             return Outcome(decode_reply(ANSWERED_REPLY.decode(answered).reply))
-        if (reason := self._world.knowledge.in_safe_mode()) is not None:
+        reason = self._world.knowledge.in_safe_mode()
+        if reason is not None and type(call.request) not in _ALLOWED_IN_SAFE_MODE:
             raise SafeMode(reason)
         outcome = decide(case, call.request)
         if isinstance(outcome, Waits) or not outcome.edits:
@@ -137,6 +154,8 @@ class Namesystem:
             self._start(view, now_ms)
         if self._world.knowledge.in_safe_mode() is not None:
             return None
+        if (outcome := admin_states.next_change(view, self._world.knowledge, now_ms)) is not None:
+            return outcome
         hard_limit_ms = self._settings.lease_hard_limit_ms
         return next_piece(Background(self._leases, self._opened, hard_limit_ms), view, now_ms)
 

@@ -4,6 +4,7 @@ import msgspec
 
 from dolmen.protocol.control_messages import Reply
 from namenode.core.edits import AnyEdit
+from namenode.core.records import AdminState
 
 
 class BlocksForgotten(msgspec.Struct, frozen=True):
@@ -42,6 +43,21 @@ class LeaseEnded(msgspec.Struct, frozen=True):
     inode_id: int
 
 
+class AdminStateChanged(msgspec.Struct, frozen=True):
+    """A datanode leaves, rests, serves again, or has left."""
+
+    datanode_id: str
+    admin_state: AdminState
+    maintenance_until_ms: int = 0
+
+
+class FutureForgotten(msgspec.Struct, frozen=True):
+    """What was reported from the future, below these counters, is given up and left alone."""
+
+    next_block_number: int
+    next_stamp: int
+
+
 Effect = (
     BlocksForgotten
     | BlocksDropped
@@ -49,6 +65,8 @@ Effect = (
     | FileReplicationChanged
     | LeaseTouched
     | LeaseEnded
+    | AdminStateChanged
+    | FutureForgotten
 )
 
 

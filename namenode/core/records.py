@@ -119,6 +119,7 @@ class Datanode(Record, frozen=True):
     host: str
     rack: str
     admin_state: AdminState = AdminState.IN_SERVICE
+    maintenance_until_ms: int = 0  # 0: until somebody ends it
 
 
 class Storage(Record, frozen=True):
@@ -155,6 +156,9 @@ class Meta(Record, frozen=True):
     files: int
     directories: int
     blocks: int  # of published files
+    given_up_blocks: tuple[tuple[int, int], ...] = ()
+    """Ranges [first, end) of numbers that a lost future of this namespace has used (rule 25)."""
+    given_up_stamps: tuple[tuple[int, int], ...] = ()
 
 
 R = TypeVar("R", bound=Record)

@@ -16,10 +16,11 @@ from random import Random
 import msgspec
 
 from dolmen.protocol.datanode_messages import ReplicaState
-from namenode.core.block_map import Holding, Worth, counting
+from namenode.core.block_map import Holding, Worth
 from namenode.core.conditions import UNDER_REPLICATED, Condition
 from namenode.core.datanodes import Datanodes, DatanodeState, Liveness
 from namenode.core.placement import Place, Request, choose
+from namenode.core.presence import presence_of
 from namenode.core.records import Block
 from namenode.core.throttle import Throttle
 
@@ -46,6 +47,7 @@ class RepairOptions(msgspec.Struct, frozen=True):
 
     rate_bytes: int  # per second and datanode
     publish_grace_ms: int  # how long finalized members of a pipeline are awaited
+    min_replicas: int  # how many make a block durable
     shun_ms: int  # how long a datanode that failed to copy a block is not asked again
 
 
@@ -178,18 +180,21 @@ class Redundancy:
     def plan(self, need: Need, now_ms: int) -> list[Plan]:
         """Begin the transfers that `need` lacks, as far as throttle and places allow."""
         block_id = need.block.block_id
-        have = counting(need.held, block_id)
+        present = presence_of(need.held, block_id)
+        have, sources = present.counting, present.readable
         coming = self._coming(block_id, have)
-        wanted = need.wanted if need.condition in UNDER_REPLICATED else len(have) + 1
-        lacking = wanted - len(have) - len(coming)
-        if lacking <= 0 or not have:
+        lacking = 1 - len(coming)
+        if need.condition in UNDER_REPLICATED:
+            durable = max(1, min(self._options.min_replicas, need.wanted))
+            lacking = present.lacking(need.wanted, durable, len(coming))
+        if lacking <= 0 or not sources:
             return []
         targets = self._targets(need, [*have, *coming], lacking)
         if need.condition is Condition.MIS_REPLICATED:
             targets = [target for target in targets if _spreads(have, target)]
         plans = []
         for target in targets:
-            plan = Plan(need.block, target, self._sources(have, target, need.block.length_bytes))
+            plan = Plan(need.block, target, self._sources(sources, target, need.block.length_bytes))
             if self._begin(plan, now_ms):
                 plans.append(plan)
         return plans
@@ -280,12 +285,12 @@ class Redundancy:
         return transfer
 
     def _coming(self, block_id: int, have: Iterable[DatanodeState]) -> list[DatanodeState]:
-        """Return the LIVE datanodes that will have the replica within a moment."""
+        """Return the usable datanodes that will have the replica within a moment."""
         there = {datanode.datanode_id for datanode in have}
         _, members = self._awaited.get(block_id, (0, frozenset()))
         expected = sorted((members | self._pending.get(block_id, {}).keys()) - there)
         known = [self._datanodes.get(datanode_id) for datanode_id in expected]
-        return [d for d in known if d is not None and d.liveness is Liveness.LIVE]
+        return [d for d in known if d is not None and d.usable]
 
 
 def _occupies(holding: Holding) -> bool:

@@ -34,7 +34,7 @@ class Verdict(enum.IntEnum):
     HOLDS = 5
     """From the future: nothing is deleted any more until an operator has decided."""
     IGNORED = 6
-    """Of another namespace: not ours to judge."""
+    """Of another namespace, or of a future given up: not ours to judge."""
 
 
 VERDICTS = {
@@ -61,6 +61,7 @@ VERDICTS = {
     (Standing.UNKNOWN, None): Verdict.GOES,
     (Standing.FROM_FUTURE, None): Verdict.HOLDS,
     (Standing.FOREIGN, None): Verdict.IGNORED,
+    (Standing.GIVEN_UP, None): Verdict.IGNORED,
 }
 
 

@@ -4,7 +4,9 @@ It ends at once when the wanted share of the blocks has a replica or nothing is 
 when at least one datanode has reported in full and for `quiet` no report brought a new block: what
 is missing then is reported as missing and does not hold the rest up. It comes back, and stays, when
 a datanode reports a block from the future: then the namespace was rolled back, what it would write
-now would collide with what exists, and an operator must decide (rule 25).
+now would collide with what exists, and an operator must decide (rule 25). An operator who leaves
+safe mode by hand has decided: the numbers of what was reported are skipped for ever, and such
+replicas are left alone. Who enters it by hand, keeps it until somebody leaves it.
 """
 
 import msgspec
@@ -17,6 +19,14 @@ class SafeModeOptions(msgspec.Struct, frozen=True):
     quiet_ms: int
 
 
+class Future(msgspec.Struct, frozen=True):
+    """What was reported and is not made yet: lastly what, and up to which number and stamp."""
+
+    what: str
+    block_number: int
+    stamp: int
+
+
 class SafeMode:
     """Counts the blocks that have been reported, until there are enough."""
 
@@ -24,7 +34,8 @@ class SafeMode:
         self._options = options
         self._total = total
         self._quiet_since_ms: int | None = None  # None: nobody has reported in full
-        self._future: str | None = None
+        self._future: Future | None = None
+        self._by_hand: str | None = None
         self.seen = 0
         """Complete blocks with a good replica."""
         self.starting = True
@@ -47,12 +58,30 @@ class SafeMode:
         if self._quiet_since_ms is None:
             self._quiet_since_ms = now_ms
 
-    def saw_future(self, what: str) -> None:
+    def saw_future(self, what: str, block_number: int, stamp: int) -> None:
         """Somebody holds a block that this namespace has not made yet."""
-        self._future = what
+        before = self._future or Future(what, 0, 0)
+        self._future = Future(
+            what, max(before.block_number, block_number), max(before.stamp, stamp)
+        )
+
+    def forget_future(self, next_block_number: int, next_stamp: int) -> None:
+        """What was reported from the future below these counters is given up."""
+        future = self._future
+        if future and future.block_number < next_block_number and future.stamp < next_stamp:
+            self._future = None
+
+    def enter(self, who: str) -> None:
+        """Somebody wants the namespace to stay as it is."""
+        self._by_hand = who
+
+    def leave(self) -> None:
+        """Somebody has had enough of it: what is not reported yet is missing from now on."""
+        self._by_hand = None
+        self.starting = False
 
     @property
-    def from_future(self) -> str | None:
+    def from_future(self) -> "Future | None":
         """What was reported from the future, if anything was."""
         return self._future
 
@@ -66,8 +95,15 @@ class SafeMode:
         """Return why the namenode changes nothing, None if it is not in safe mode."""
         if self._future is not None:
             return (
-                f"safe mode: {self._future}; this namespace has been rolled back. Start the"
-                " namenode on its newest directory, or take that datanode away, and start it again"
+                f"safe mode: {self._future.what}; this namespace has been rolled back. Start the"
+                " namenode on its newest directory, or take that datanode away, and start it again;"
+                " or go on with this namespace: `dolmen safemode leave` gives up what was written"
+                " since, and leaves such replicas alone"
+            )
+        if self._by_hand is not None:
+            return (
+                f"safe mode: entered by hand by {self._by_hand}, it lasts until"
+                " `dolmen safemode leave`"
             )
         if not self.starting:
             return None

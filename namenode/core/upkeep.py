@@ -6,25 +6,29 @@ is to do, walks over blocks that something happened to first, then the round (se
 says whether there is more. Both return commands for datanodes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from dolmen.protocol.datanode_messages import CheckReplica
 from namenode.core.block_map import Standing, Tables
 from namenode.core.conditions import Condition
 from namenode.core.datanodes import DatanodeState, Liveness
+from namenode.core.departures import Departures
 from namenode.core.dispatch import Dispatch, Moment
 from namenode.core.outcome import (
+    AdminStateChanged,
     BlocksChanged,
     BlocksDropped,
     BlocksForgotten,
     Effect,
     FileReplicationChanged,
+    FutureForgotten,
 )
 from namenode.core.rounds import Parts, Rounds, UpkeepOptions
 from namenode.core.walks import (
     SLICE,
     BlocksWalk,
     FileWalk,
+    LeaseWalk,
     NamespaceWalk,
     StorageWalk,
     Walks,
@@ -45,6 +49,7 @@ class Upkeep:
         self._redundancy = parts.redundancy
         self._walks = Walks()
         self._rounds = Rounds(options, parts)
+        self.departures = Departures(parts.datanodes, parts.assessor, parts.safe_mode, self._walks)
         self._was_in_safe_mode = True
         self._gained = False  # a rack has room that was wanted, and nobody has looked again yet
         self._looked_ms: int | None = None  # when all blocks were looked at for that lastly
@@ -68,6 +73,20 @@ class Upkeep:
                         self._walks.add(walk)
                 case FileReplicationChanged(inode_id):
                     self._walks.add(FileWalk(inode_id))
+                case AdminStateChanged():
+                    self._change_admin_state(effect)
+                case FutureForgotten(next_block_number, next_stamp):
+                    self._parts.safe_mode.forget_future(next_block_number, next_stamp)
+
+    def _change_admin_state(self, change: AdminStateChanged) -> None:
+        datanode_id = change.datanode_id
+        datanode = self._datanodes.set_admin_state(
+            datanode_id, change.admin_state, change.maintenance_until_ms
+        )
+        self._assessor.draining.start_over(datanode_id)
+        self._parts.news.say(f"datanode {datanode_id} is {change.admin_state.name} now")
+        self.look_around()
+        self.classify_again(datanode)
 
     def _forget(self, block_ids: Iterable[int]) -> None:
         for block_id in block_ids:
@@ -104,12 +123,16 @@ class Upkeep:
         self._parts.safe_mode.tick(self._datanodes.ran_ms)
         self._leave_safe_mode()
         self.look_around()
+        self.departures.look_for_open_blocks()
         self._rounds.begin(now)
         return self._checks()
 
     def look_around(self) -> None:
         """See what the cluster offers: whether a block is badly spread depends on it."""
         changes = self._assessor.look_around()
+        if changes.members:
+            for datanode in self.departures.going():  # whom blocks need depends on who serves
+                self.classify_again(datanode)
         self._gained |= changes.roomier_rack
         looked_ms = self._looked_ms
         due = looked_ms is None or self._datanodes.ran_ms >= looked_ms + LOOK_PAUSE_MS
@@ -135,7 +158,8 @@ class Upkeep:
             self._was_in_safe_mode = False
             self._parts.news.say("safe mode is over")
             self._walks.add(NamespaceWalk())
-        self._parts.news.note("safe mode", self._parts.safe_mode.from_future)
+        future = self._parts.safe_mode.from_future
+        self._parts.news.note("safe mode", None if future is None else future.what)
 
     # ------------------------------------------------------------ slices of work
 
@@ -159,7 +183,10 @@ class Upkeep:
             dispatches = self._rounds.step(tables, now)  # a walk of hours holds up no repair
         return dispatches, not self.idle
 
-    def _look_at(self, walk: object, block_ids: Iterable[int], tables: Tables, now: Moment) -> None:
+    def _look_at(self, walk: object, block_ids: Sequence[int], tables: Tables, now: Moment) -> None:
+        if isinstance(walk, LeaseWalk):
+            self._look_for_open(block_ids, tables)
+            return
         for block_id in block_ids:
             if isinstance(walk, StorageWalk) and walk.lost:
                 self._parts.intake.forget_row(block_id, walk.storage_number, tables)
@@ -172,6 +199,11 @@ class Upkeep:
                 self._redundancy.expect(known.block, now.loop_ms)
             if known.standing is Standing.UNKNOWN:
                 self._parts.intake.orphans.setdefault(block_id)
+
+    def _look_for_open(self, block_ids: Sequence[int], tables: Tables) -> None:
+        self._assessor.draining.saw_open(block_ids, tables)
+        if len(block_ids) < SLICE:
+            self._assessor.draining.end_pass()
 
     def _checks(self) -> list[Dispatch]:
         dispatches = []

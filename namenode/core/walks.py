@@ -6,13 +6,22 @@ up none that is short, and no slice takes longer than a few milliseconds.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from itertools import islice
 
 import msgspec
 
-from namenode.core.block_map import blocks_on
-from namenode.core.tables import BLOCKS, FILE_BLOCKS, View, file_block_key, number_key, read_number
+from namenode.core.block_map import UNSETTLED_BLOCKS, blocks_on
+from namenode.core.lookup import file_block_ids, find_inode
+from namenode.core.tables import (
+    BLOCKS,
+    FILE_BLOCKS,
+    LEASES,
+    View,
+    file_block_key,
+    number_key,
+    read_number,
+)
 
 SLICE = 64
 """Blocks looked at in one slice: at some 50 µs each it stays below 5 ms."""
@@ -58,6 +67,24 @@ class FileWalk(msgspec.Struct):
             yield read_number(value)
 
 
+class LeaseWalk(msgspec.Struct):
+    """The blocks of open files that may still be written: the last two of each. A file whose turn
+    a slice cuts short is looked at again."""
+
+    inode_id: int = 0
+    after: int = -1
+
+    def ahead(self, view: View, soft: View) -> Iterator[int]:
+        """Yield the blocks of the open files from the next one on."""
+        for key, _ in view.scan(LEASES, number_key(self.inode_id)):
+            inode_id = read_number(key)
+            inode = find_inode(view, inode_id)
+            if inode is not None:
+                first = max(0, inode.block_count - UNSETTLED_BLOCKS)
+                yield from file_block_ids(view, inode, first)
+            self.inode_id = inode_id + 1
+
+
 class BlocksWalk(msgspec.Struct):
     """Given blocks, in ascending order; `dropped` ones have left the namespace."""
 
@@ -71,7 +98,7 @@ class BlocksWalk(msgspec.Struct):
         return (block_id for block_id in self.block_ids if block_id > self.after)
 
 
-Walk = StorageWalk | NamespaceWalk | FileWalk | BlocksWalk
+Walk = StorageWalk | NamespaceWalk | FileWalk | LeaseWalk | BlocksWalk
 
 
 class Walks:
@@ -88,6 +115,14 @@ class Walks:
         if isinstance(walk, StorageWalk | NamespaceWalk | FileWalk):
             self._walks = deque(other for other in self._walks if not _same_way(walk, other))
         self._walks.append(walk)
+
+    def will_visit(self, storage_numbers: Container[int]) -> bool:
+        """Return whether blocks of these volumes are still to be looked at."""
+        return any(
+            isinstance(walk, NamespaceWalk)
+            or (isinstance(walk, StorageWalk) and walk.storage_number in storage_numbers)
+            for walk in self._walks
+        )
 
     def take_slice(self, view: View, soft: View) -> tuple[Walk, list[int]] | None:
         """Return the walk whose turn it is and its next blocks; None when all are done."""

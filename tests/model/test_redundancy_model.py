@@ -70,7 +70,7 @@ def test_every_block_is_repaired_in_the_end_and_the_rate_is_kept(
 
 
 def _cluster(holders: Iterable[set[int]]) -> ReplicaWorld:
-    repair = RepairOptions(RATE_BYTES, publish_grace_ms=3000, shun_ms=10_000)
+    repair = RepairOptions(RATE_BYTES, publish_grace_ms=3000, min_replicas=2, shun_ms=10_000)
     world = ReplicaWorld(msgspec.structs.replace(OPTIONS, repair=repair))
     world.add_datanodes(*DATANODES)
     for number, indexes in enumerate(holders, start=1):

@@ -17,6 +17,7 @@ from dolmen.protocol.client_messages import (
 )
 from dolmen.protocol.control_messages import ClientCall, Reply
 from dolmen.protocol.datanode_messages import RegisterDatanode, StorageStatus
+from dolmen.protocol.operator_messages import DatanodeReport
 from dolmen.protocol.tokens import ClusterKeys, Target
 from dolmen.simulation.sim_key_value import SimKeyValueStore
 from namenode.core.apply import apply_group
@@ -26,7 +27,7 @@ from namenode.core.invariants import check_invariants
 from namenode.core.knowledge import Wish
 from namenode.core.lookup import file_block_ids, load_inode
 from namenode.core.namesystem import Namesystem
-from namenode.core.outcome import Effect, Outcome, Waits
+from namenode.core.outcome import AdminStateChanged, Effect, Outcome, Waits
 from namenode.core.records import Block
 from namenode.core.tables import DURABLE_TABLES, View
 
@@ -49,12 +50,19 @@ class KnownDatanodes:
         self.dead: set[str] = set()
         self.reported: dict[int, int] = {}
         self.wishes: list[Wish] = []
+        self.due: tuple[AdminStateChanged, ...] = ()
 
     def in_safe_mode(self) -> str | None:
         return self.safe_mode
 
     def registered_count(self) -> int:
         return len(self.datanodes)
+
+    def describe(self, datanode_id: str) -> DatanodeReport | None:
+        return DatanodeReport(datanode_id, "", "", "", "LIVE", "IN_SERVICE", 0, 0, 0, None)
+
+    def due_changes(self, now_ms: int) -> tuple[AdminStateChanged, ...]:
+        return self.due
 
     def choose_targets(self, wish: Wish) -> tuple[Target, ...]:
         self.wishes.append(wish)

@@ -47,7 +47,7 @@ FINALIZED = ReplicaState.FINALIZED
 OPTIONS = ClusterOptions(
     patience=Patience(stale_after_ms=3000, dead_after_ms=10_000),
     safe_mode=SafeModeOptions(threshold=0.999, quiet_ms=10_000),
-    repair=RepairOptions(rate_bytes=1 << 30, publish_grace_ms=3000, shun_ms=10_000),
+    repair=RepairOptions(rate_bytes=1 << 30, publish_grace_ms=3000, min_replicas=2, shun_ms=10_000),
     upkeep=UpkeepOptions(min_replicas=2, order_repeat_ms=10_000, token_life_ms=600_000),
 )
 

@@ -57,7 +57,7 @@ def test_a_replica_of_another_length_is_wrong() -> None:
 
 def test_the_table_has_a_verdict_for_everything_that_can_be_reported() -> None:
     known = [Standing.COMPLETE, Standing.OPEN, Standing.SETTLED, Standing.DOOMED]
-    unknown = [Standing.UNKNOWN, Standing.FROM_FUTURE, Standing.FOREIGN]
+    unknown = [Standing.UNKNOWN, Standing.FROM_FUTURE, Standing.FOREIGN, Standing.GIVEN_UP]
     assert set(VERDICTS) == {*product(known, Worth), *product(unknown, [None])}
 
 

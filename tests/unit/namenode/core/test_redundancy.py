@@ -161,7 +161,7 @@ def test_after_a_restart_a_datanode_that_stays_away_is_dead_and_repaired() -> No
 
 
 def test_the_worst_off_are_repaired_first() -> None:
-    slow = RepairOptions(1000, 3000, 10_000)
+    slow = RepairOptions(1000, 3000, 2, 10_000)
     world = ReplicaWorld(msgspec.structs.replace(OPTIONS, repair=slow))
     world.add_datanodes(*range(5))
     world.add_file(50, [1, 2, 3])

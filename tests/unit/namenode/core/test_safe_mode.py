@@ -47,7 +47,7 @@ def test_it_ends_when_reports_bring_nothing_new_for_a_while() -> None:
 
 def test_a_block_from_the_future_brings_it_back_for_good() -> None:
     mode = safe_mode(0)
-    mode.saw_future("datanode d holds block b")
+    mode.saw_future("datanode d holds block b", 7, 7)
     mode.tick(10**9)
     reason = mode.reason()
     assert reason is not None
