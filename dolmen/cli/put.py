@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from dolmen.cli.cluster_path import ClusterPath, ClusterPathType
@@ -61,7 +62,9 @@ class SourceType(click.Path):
         from dolmen.cli.path_completion import complete_path
 
         local = super().shell_complete(ctx, param, incomplete)
-        return [*local, *complete_path(ctx, incomplete)] if ctx.params.get("sources") else local
+        # One word alone is taken for the target, whether or not it could be one.
+        first = ctx.get_parameter_source("target") is not ParameterSource.COMMANDLINE
+        return local if first else [*local, *complete_path(ctx, incomplete)]
 
 
 @click.command()
