@@ -305,3 +305,28 @@ def test_reading_past_the_cache_gives_the_same_bytes(world: DiskWorld) -> None:
             await world.disk.open(f"{world.root}/b", past_cache=True)
 
     world.run(scenario)
+
+
+def test_directories_are_made_only_below_one_that_is_there(world: DiskWorld) -> None:
+    async def scenario() -> None:
+        root = f"{world.root}/volume"
+        with pytest.raises(FileNotFoundError):
+            await world.disk.make_directories(f"{root}/a/b", below=root)
+        assert not await world.disk.exists(root)
+        await world.disk.make_directories(root)
+        await world.disk.make_directories(f"{root}/a/b", below=root)
+        await world.disk.make_directories(f"{root}/a/b", below=root)
+        assert await world.disk.is_directory(f"{root}/a/b")
+
+    world.run(scenario)
+
+
+def test_what_is_on_one_file_system_is_on_one_device(world: DiskWorld) -> None:
+    async def scenario() -> None:
+        await world.disk.make_directories(f"{world.root}/a")
+        device = await world.disk.device(world.root)
+        assert await world.disk.device(f"{world.root}/a") == device
+        with pytest.raises(FileNotFoundError):
+            await world.disk.device(f"{world.root}/missing")
+
+    world.run(scenario)

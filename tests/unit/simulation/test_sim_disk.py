@@ -2,7 +2,7 @@
 
 import asyncio
 import errno
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from random import Random
 from typing import Any
 
@@ -162,3 +162,71 @@ def test_operations_take_time() -> None:
         return asyncio.get_running_loop().time()
 
     assert 0.001 < virtual_time.run(scenario()) < 0.01
+
+
+def test_a_disk_that_is_pulled_out_leaves_an_empty_directory_and_comes_back_as_it_was() -> None:
+    async def scenario() -> None:
+        disk = SimDisk(SimStorage(), "one")
+        storage = disk.storage
+        await disk.make_directories("/mnt")
+        underneath = await disk.device("/mnt")
+        plugged_in = storage.plug_in("/mnt")
+        assert await disk.device("/mnt") != underneath
+        await disk.write_file("/mnt/a", b"kept")
+        assert storage.pull_out("/mnt") is plugged_in
+        assert await disk.list_directory("/mnt") == []
+        assert await disk.device("/mnt") == underneath
+        await disk.write_file("/mnt/b", b"underneath")
+        storage.plug_in("/mnt", plugged_in)
+        storage.crash(Random(1))
+        assert await disk.read_file("/mnt/a") == b"kept"
+        assert await disk.list_directory("/mnt") == ["a"]
+
+    virtual_time.run(scenario())
+
+
+def test_a_read_only_disk_is_read_and_refuses_every_change() -> None:
+    async def scenario() -> None:
+        disk = SimDisk(SimStorage(), "one")
+        await disk.make_directories("/d")
+        await disk.write_file("/d/a", b"0123")
+        file = await disk.open("/d/a")
+        disk.storage.device.read_only = True
+        changes: list[Callable[[], Awaitable[object]]] = [
+            lambda: disk.write_file("/d/a", b"no"),
+            lambda: disk.open("/d/b", create=True),
+            lambda: disk.make_directories("/d/e"),
+            lambda: disk.rename("/d/a", "/d/b"),
+            lambda: disk.remove("/d/a"),
+            lambda: file.write_at(0, b"no"),
+            lambda: file.truncate(1),
+        ]
+        for change in changes:
+            with pytest.raises(OSError, match="Read-only") as caught:
+                await change()
+            assert caught.value.errno == errno.EROFS
+        assert await disk.read_file("/d/a") == b"0123"
+        await disk.make_directories("/d")  # which is there
+
+    virtual_time.run(scenario())
+
+
+def test_on_a_broken_disk_everything_fails() -> None:
+    async def scenario() -> None:
+        disk = SimDisk(SimStorage(), "one")
+        await disk.write_file("/a", b"0123")
+        file = await disk.open("/a")
+        disk.storage.device.broken = True
+        reads: list[Callable[[], Awaitable[object]]] = [
+            lambda: disk.read_file("/a"),
+            lambda: disk.list_directory("/"),
+            lambda: disk.space("/"),
+            lambda: file.read_into(0, memoryview(bytearray(4))),
+            lambda: file.sync(),
+        ]
+        for read in reads:
+            with pytest.raises(OSError, match="Input/output") as caught:
+                await read()
+            assert caught.value.errno == errno.EIO
+
+    virtual_time.run(scenario())
