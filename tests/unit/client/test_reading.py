@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from dolmen.client.client import Client
+from dolmen.protocol.checksums import CHUNK_BYTES
 from dolmen.protocol.client_messages import LocateBlocks, ReportCorruptReplica
 from dolmen.protocol.errors import (
     AccessDenied,
@@ -121,6 +122,24 @@ def test_a_corrupt_replica_is_left_and_reported(damaged: tuple[str, ...]) -> Non
         assert bool(reported) == bool(served)
 
     on_world(test)
+
+
+def test_replicas_damaged_in_different_chunks_are_read_together() -> None:
+    """No replica has the piece right, and each chunk of it is right somewhere."""
+
+    async def test(world: World, client: Client) -> None:
+        for number, datanode in enumerate(world.datanodes.values()):
+            for replica in datanode.replicas.values():
+                chunks = -(-len(replica.data) // CHUNK_BYTES)
+                for chunk in range(chunks):
+                    if chunk % 3 != number % 3:
+                        replica.damage(chunk * CHUNK_BYTES)
+        assert await client.read_file("/a") == DATA
+        reader = await client.open_reader("/a")
+        assert await reader.read_at(100, 150_000) == DATA[100:150_100]
+        await reader.close()
+
+    on_world(test, read_piece_bytes=4 << 20)
 
 
 def test_a_list_of_checksums_that_was_changed_with_the_bytes_is_not_believed() -> None:
