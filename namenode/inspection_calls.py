@@ -6,9 +6,15 @@ from dataclasses import dataclass
 import msgspec
 
 from dolmen.protocol.identifiers import LISTING_LIMIT
-from dolmen.protocol.operator_messages import Inspection, InspectTree, Verification, VerifyBlocks
-from namenode.core.checks import Check, ChecksSlice, take_checks
-from namenode.core.inspection import NOTHING, inspect_slice, is_full, join
+from dolmen.protocol.operator_messages import (
+    Inspection,
+    InspectTree,
+    Problem,
+    Verification,
+    VerifyBlocks,
+)
+from namenode.core.checks import Check, ChecksSlice, problem_of, take_checks
+from namenode.core.inspection import NOTHING, check_limit, inspect_slice, is_full, join
 from namenode.core.verification import PAGE_CHECKS, Page
 from namenode.datanode_calls import Membership
 
@@ -41,6 +47,7 @@ class InspectionCalls:
 
     async def verify(self, request: VerifyBlocks, caller: bytes) -> Verification:
         """Return how far a page is when it has ended, or when the caller's patience has."""
+        check_limit(request.limit)
         verifier = self.membership.cluster.verifier
         key = (request.path, request.after, request.limit)
         page = verifier.join(key, caller, _now_ms())
@@ -55,7 +62,18 @@ class InspectionCalls:
         end_ms = _now_ms() + patience_s * 1000
         while page.pending and _now_ms() < end_ms:  # noqa: ASYNC110 a core has no events
             await asyncio.sleep(LOOK_EVERY_S)
-        return verifier.tell(key, page, caller)
+        told = verifier.tell(key, page, caller)
+        if told.pending or not page.findings:
+            return told
+        return msgspec.structs.replace(told, findings=self._problems(page))
+
+    def _problems(self, page: Page) -> tuple[Problem, ...]:
+        cluster = self.membership.cluster
+        with (
+            self.membership.journal.snapshot() as view,
+            cluster.sight(view, _now_ms()) as sight,
+        ):
+            return tuple(problem_of(sight, finding) for finding in page.findings)
 
     async def _collect(self, request: VerifyBlocks) -> ChecksSlice:
         files, after, more = 0, request.after, True

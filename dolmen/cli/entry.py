@@ -62,6 +62,7 @@ SECTIONS: dict[str, dict[str, Place]] = {
     },
     "Any cluster": {
         "report": Place("dolmen.cli.report:report", "Show a cluster's datanodes and health."),
+        "fsck": Place("dolmen.cli.fsck:fsck", "Look for files whose blocks are not well."),
         "df": Place("dolmen.cli.space:df", "Show how much room clusters have."),
         "namenode": Place("dolmen.cli.daemons:namenode", "Run a namenode."),
         "datanode": Place("dolmen.cli.daemons:datanode", "Run a datanode."),

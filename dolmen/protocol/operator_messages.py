@@ -210,6 +210,7 @@ class Verification(msgspec.Struct, frozen=True, array_like=True, tag=111):
     unanswered: int  # replicas whose datanode is gone: nobody can say
     after: str
     more: bool
+    findings: tuple[Problem, ...] = ()  # CORRUPT: the first damaged ones of a page that has ended
 
 
 class SafeModeState(msgspec.Struct, frozen=True, array_like=True, tag=112):

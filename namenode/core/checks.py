@@ -7,11 +7,14 @@ nothing either way and goes by itself.
 import msgspec
 
 from dolmen.protocol.client_messages import EntryKind
-from dolmen.protocol.operator_messages import VerifyBlocks
-from namenode.core.block_map import Standing, Worth, look_up
-from namenode.core.inspection import BLOCKS_PER_SLICE, ENTRIES_PER_SLICE, Sight, check_limit
+from dolmen.protocol.operator_messages import Problem, ProblemKind, VerifyBlocks
+from namenode.core.block_map import Standing, Worth, counting, look_up
+from namenode.core.inspection import BLOCKS_PER_SLICE, ENTRIES_PER_SLICE, Sight
 from namenode.core.lookup import load_meta
 from namenode.core.portions import Measure, take_slice
+
+REASON_LIMIT = 200
+"""Characters of what a datanode says is wrong with a replica."""
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -21,6 +24,14 @@ class Check(msgspec.Struct, frozen=True):
     stamp: int
     length_bytes: int
     datanode_id: str
+    path: str  # of the file
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """A replica that was found damaged, and what its datanode says is wrong with it."""
+
+    check: Check
+    problem: str
 
 
 class ChecksSlice(msgspec.Struct, frozen=True):
@@ -34,7 +45,6 @@ class ChecksSlice(msgspec.Struct, frozen=True):
 
 def take_checks(sight: Sight, request: VerifyBlocks) -> ChecksSlice:
     """Return the replicas of the next slice of the tree. NoSuchPath, InvalidRequest."""
-    check_limit(request.limit)
     measure = Measure(ENTRIES_PER_SLICE, BLOCKS_PER_SLICE)
     found = take_slice(sight.view, request.path, request.after, measure)
     files = [portion for portion in found.portions if portion.inode.kind == EntryKind.FILE]
@@ -42,18 +52,38 @@ def take_checks(sight: Sight, request: VerifyBlocks) -> ChecksSlice:
         check
         for portion in files
         for block_id in portion.block_ids
-        for check in _checks_of(sight, block_id)
+        for check in _checks_of(sight, block_id, portion.path)
     ]
     return ChecksSlice(len(files), tuple(checks), found.after, found.more)
 
 
-def _checks_of(sight: Sight, block_id: int) -> list[Check]:
+def _checks_of(sight: Sight, block_id: int, path: str) -> list[Check]:
     known = look_up(sight.view, load_meta(sight.view), block_id)
     if known.standing is not Standing.COMPLETE or known.block is None:
         return []
     block = known.block
     return [
-        Check(block_id, block.stamp, block.length_bytes, holding.datanode.datanode_id)
+        Check(block_id, block.stamp, block.length_bytes, holding.datanode.datanode_id, path)
         for holding in sight.assessor.held(known, sight.soft)
         if holding.worth in (Worth.GOOD, Worth.DAMAGED)
     ]
+
+
+def problem_of(sight: Sight, finding: Finding) -> Problem:
+    """Return a finding as it is told, with how its block fares now."""
+    check = finding.check
+    known = look_up(sight.view, load_meta(sight.view), check.block_id)
+    live = 0
+    if known.block is not None:
+        live = len(counting(sight.assessor.held(known, sight.soft), check.block_id))
+    datanode = sight.around.datanodes.get(check.datanode_id)
+    where = check.datanode_id if datanode is None else datanode.address
+    return Problem(
+        path=check.path,
+        block_id=check.block_id,
+        kind=ProblemKind.CORRUPT,
+        live=live,
+        wanted=known.wanted,
+        reason=f"found damaged on {where}: {finding.problem[:REASON_LIMIT]}",
+        expected_in_s=None,
+    )

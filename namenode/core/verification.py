@@ -15,7 +15,7 @@ import msgspec
 from dolmen.protocol.datanode_messages import CheckReplica, ReplicaChecked
 from dolmen.protocol.errors import Overloaded
 from dolmen.protocol.operator_messages import Verification
-from namenode.core.checks import Check
+from namenode.core.checks import Check, Finding
 from namenode.core.datanodes import Datanodes, DatanodeState, Liveness
 from namenode.core.redundancy import patience_ms
 
@@ -30,6 +30,10 @@ ASKED_LIMIT = 32
 
 ASKED_LIMIT_BYTES = 256 * 1024 * 1024
 """The same in bytes, unless it is a single block: a second or two of reading."""
+
+FINDINGS_LIMIT = 50
+"""Damaged replicas of one page that are told one by one: with paths of 8000 bytes they fit a
+message; the others are counted."""
 
 AWAY_MS = 5000
 """How long a datanode may be away until nobody waits for it: longer than it takes to return."""
@@ -53,9 +57,19 @@ class Page(msgspec.Struct, eq=False):
     sound: int = 0
     damaged: int = 0
     unanswered: int = 0
+    findings: list[Finding] = []  # the first of the damaged ones
+
+    def take(self, check: Check, problem: str) -> None:
+        """One of its replicas was checked."""
+        if not problem:
+            self.sound += 1
+            return
+        self.damaged += 1
+        if len(self.findings) < FINDINGS_LIMIT:
+            self.findings.append(Finding(check, problem))
 
     def told(self) -> Verification:
-        """The page as it is told."""
+        """The page as it is told, without the findings."""
         return Verification(
             self.pending, self.sound, self.damaged, self.unanswered, self.after, self.more
         )
@@ -151,9 +165,11 @@ class Verifier:
             return
         line.moved_ms = now_ms
         for answer in answers:
+            check = line.asked.get(answer.block_id)
+            if check is None:
+                continue
             for page in line.settle(answer.block_id):
-                page.damaged += bool(answer.problem)
-                page.sound += not answer.problem
+                page.take(check, answer.problem)
 
     def deleted(self, datanode_id: str, block_id: int) -> None:
         """A replica was deleted meanwhile: there is nothing to check."""

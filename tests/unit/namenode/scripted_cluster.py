@@ -12,6 +12,8 @@ from itertools import count
 from random import Random
 from typing import Any
 
+import msgspec
+
 from dolmen.protocol import client_messages as messages
 from dolmen.protocol import operator_messages
 from dolmen.protocol.checksums import block_digest
@@ -32,8 +34,10 @@ from dolmen.protocol.datanode_messages import (
     Commands,
     Heartbeat,
     InvalidateReplica,
+    QuarantineReplica,
     RegisterDatanode,
     ReplicaChange,
+    ReplicaChecked,
     ReplicaReport,
     ReplicaState,
     ReportBlocks,
@@ -123,6 +127,7 @@ class ScriptedDatanode:
         self.replicas: dict[int, ReplicaReport] = {}
         self.commands: list[AnyCommand] = []
         self.obedient = True
+        self.bad: set[int] = set()  # blocks of which it finds some bytes damaged when it looks
         self.epoch = 0
         self._connection: Connection | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -217,8 +222,22 @@ class ScriptedDatanode:
                 held = self.replicas.get(block_id)
                 if held is not None and held.stamp == stamp:
                     await self.drop(block_id)
-            case CheckReplica():
-                pass
+            case CheckReplica(block_id, stamp):
+                await self.check(block_id, stamp)
+            case QuarantineReplica(block_id, stamp):
+                held = self.replicas.get(block_id)
+                if held is not None and held.state is ReplicaState.DAMAGED:
+                    await self.drop(block_id, ChangeKind.CORRUPT)
+
+    async def check(self, block_id: int, stamp: int) -> None:
+        held, problem = self.replicas.get(block_id), ""
+        if held is None:
+            problem = "it is not there"
+        elif block_id in self.bad:
+            self.bad.discard(block_id)
+            problem = "chunk 3 fails its checksum"
+            await self.take(msgspec.structs.replace(held, state=ReplicaState.DAMAGED))
+        await self.call(ReportChanges((), checked=(ReplicaChecked(block_id, stamp, problem),)))
 
     def kill(self) -> None:
         assert self._transport is not None

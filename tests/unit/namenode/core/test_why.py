@@ -172,9 +172,7 @@ def test_a_badly_spread_block_names_its_rule() -> None:
     world.join(3, rack="/other")
     world.report(3)
     world.tick()
-    assert explain(world).reason == (
-        "rack rule: all replicas are in /default; copy to host3:9003 under way since 0 s"
-    )
+    assert explain(world).reason == "rack rule: all replicas are in /default; it is its turn now"
 
 
 def test_many_datanodes_are_counted_and_not_all_named() -> None:
