@@ -16,6 +16,7 @@ from benchmarks.harness import Run
 from benchmarks.machine import IN_MEMORY, TooLittleRoom, facts, file_system_of
 from benchmarks.peers import PeerSilent
 from benchmarks.sizes import FULL, SMALL, Sizes
+from benchmarks.usage import Others
 
 ON_DISK = Path("/var/tmp")
 """Where files outlive a restart: unlike /tmp it is on a disk nearly everywhere."""
@@ -61,13 +62,18 @@ async def _run(asked: argparse.Namespace) -> int:
     machine = facts(asked.dir)
     print("; ".join(f"{name} {fact}" for name, fact in machine.items()), flush=True)
     print(table.heading(), flush=True)
-    lines: list[tuple[str, Line]] = []
+    others, lines = Others(), list[tuple[str, Line]]()
     with tempfile.TemporaryDirectory(prefix="dolmen-bench-", dir=asked.dir) as folder:
         run = Run(Path(folder), _sizes(asked), _say)
         for benchmark in benchmarks:
             async for line in run.lines(benchmark):
                 print(table.row(line), flush=True)
                 lines.append((benchmark.name, line))
+    machine["others"] = f"{others.share():.0%} of the cores' time"
+    print(
+        f"took {others.elapsed_s / 60:.1f} min; all that is not of this run used"
+        f" {machine['others']} meanwhile"
+    )
     if asked.json is not None:
         asked.json.write_text(table.as_json(machine, lines))
     return 0

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from benchmarks.figures import Line, Spread
 
-WIDTHS = (34, 34, 30, 22)
+WIDTHS = (38, 34, 30, 20)
 HEADINGS = ("what", "Dolmen", "limit", "ratio", "the limit is; notes")
 
 

@@ -1,6 +1,7 @@
 """What processes use: processor time and memory, from /proc."""
 
 import os
+import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -43,6 +44,36 @@ class Meter:
 
     def _read(self) -> dict[str, float]:
         return {role: sum(cpu_s(pid) for pid in pids) for role, pids in self._pids.items()}
+
+
+class Others:
+    """How busy the machine was with what is not ours, since this was made.
+
+    Ours are this process and its children, once they have ended and were waited for. The rest are
+    other people's processes, and the kernel's own threads (which also write what is ours).
+    """
+
+    def __init__(self) -> None:
+        self._started_s = time.perf_counter()
+        self._others_s = _others_s()
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.perf_counter() - self._started_s
+
+    def share(self) -> float:
+        """Return their share of all cores' time: 0 alone, 1 when nothing was left for us."""
+        cores = os.cpu_count() or 1
+        return max(0.0, _others_s() - self._others_s) / (self.elapsed_s * cores)
+
+
+def _others_s() -> float:
+    """Return the processor time since boot that was not ours; stolen by the host counts too."""
+    first = Path("/proc/stat").read_text().splitlines()[0]
+    user, nice, system, _idle, _iowait, irq, softirq, steal, *_ = map(int, first.split()[1:])
+    used_s = (user + nice + system + irq + softirq + steal) / TICKS_PER_S
+    ours = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return used_s - sum(usage.ru_utime + usage.ru_stime for usage in ours)
 
 
 def own_meter(*others: int) -> Meter:

@@ -41,9 +41,10 @@ def test_a_benchmark_prints_a_well_formed_line_for_each_figure(tmp_path: Path, n
         *("--dir", tmp_path, "--in-memory"),
     )
     assert done.returncode == 0, done.stderr
-    machine, heading, *rows = done.stdout.splitlines()
+    machine, heading, *rows, end = done.stdout.splitlines()
     assert "kernel" in machine
     assert heading.split()[:2] == ["what", "Dolmen"]
+    assert re.fullmatch(r"took .* min; all that is not of this run used \d+% .*", end)
     assert len(rows) == LINES[name]
     assert [row for row in rows if not ROW.fullmatch(row)] == []
     assert not list(tmp_path.glob("dolmen-bench-*"))
