@@ -18,6 +18,7 @@ from dolmen.protocol.tokens import ClusterKeys
 from dolmen.runtime.machine import Machine
 from dolmen.runtime.settings import Settings
 from dolmen.runtime.transport import Listener
+from namenode.checkpoint_calls import CheckpointCalls
 from namenode.core.apply import apply_group
 from namenode.core.case import NamesystemSettings
 from namenode.core.cluster import Cluster, ClusterOptions, Means
@@ -93,6 +94,8 @@ class Namenode:
         topology = TopologyFile(store.disk, self._options.topology_file)
         if topology.path is not None:
             membership.cluster.take_topology(await _read_at_start(topology))
+        checkpointer = store.checkpointer(self._options.settings.checkpoint_every)
+        checkpoints = CheckpointCalls(checkpointer)
         office = Office(
             membership,
             store.cluster_id,
@@ -100,8 +103,8 @@ class Namenode:
             self._machine.wall_clock_ms,
             self._machine.random,
             topology,
+            checkpoints,
         )
-        checkpointer = store.checkpointer(self._options.settings.checkpoint_every)
         service = NamenodeService(office)
         status = NamenodeStatus(membership, service.figures, store, checkpointer, self._works)
         listener = await self._machine.transport.listen(
@@ -113,7 +116,7 @@ class Namenode:
         self.cluster_id = store.cluster_id
         ticks = Ticks(
             membership,
-            checkpointer,
+            checkpoints,
             self._options.settings,
             self._machine.wall_clock_ms,
         )

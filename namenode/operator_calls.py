@@ -10,14 +10,18 @@ from dolmen.protocol.control_messages import ClientCall, Reply
 from dolmen.protocol.errors import InvalidRequest
 from dolmen.protocol.operator_messages import (
     Balance,
+    ChangeSafeMode,
     GetReport,
     InspectTree,
     ReloadTopology,
     TopologyReloaded,
     VerifyBlocks,
+    WriteCheckpoint,
 )
+from namenode.checkpoint_calls import CheckpointCalls
 from namenode.datanode_calls import Membership
 from namenode.inspection_calls import InspectionCalls
+from namenode.safe_mode_calls import SafeModeCalls
 from namenode.topology_file import TopologyFile
 
 
@@ -27,6 +31,7 @@ class OperatorCalls:
 
     membership: Membership
     topology: TopologyFile
+    checkpoints: CheckpointCalls
 
     async def answer(self, call: ClientCall) -> Reply:
         """Answer one call. Raises the DolmenError that refuses it."""
@@ -43,6 +48,10 @@ class OperatorCalls:
                 return self.membership.cluster.balancer.ask(balance, _asker(call), now_ms)
             case ReloadTopology():
                 return await self._reload_topology()
+            case ChangeSafeMode() as change:
+                return await SafeModeCalls(self.membership).answer(change, call)
+            case WriteCheckpoint():
+                return await self.checkpoints.ask(call.client_id)
             case unknown:
                 raise InvalidRequest(f"{type(unknown).__name__} is not known here")
 

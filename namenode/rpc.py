@@ -38,6 +38,7 @@ from dolmen.protocol.tokens import NONCE_BYTES
 from dolmen.runtime.metrics import Timings
 from dolmen.runtime.settings import Settings
 from dolmen.runtime.transport import Incoming, Outgoing
+from namenode.checkpoint_calls import CheckpointCalls
 from namenode.datanode_calls import DatanodeConnection, Membership
 from namenode.operator_calls import OperatorCalls
 from namenode.topology_file import TopologyFile
@@ -64,6 +65,7 @@ class Office:
     wall_clock_ms: Callable[[], int]
     random: Random
     topology: TopologyFile
+    checkpoints: CheckpointCalls
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,8 @@ class NamenodeSession:
                 asyncio.get_running_loop().time() + WAIT_S,
             )
         if isinstance(call.request, OperatorRead):
-            return await OperatorCalls(membership, self._office.topology).answer(call)
+            office = self._office
+            return await OperatorCalls(membership, office.topology, office.checkpoints).answer(call)
         if isinstance(call.request, ReportCorruptReplica):
             hint = call.request
             membership.cluster.take_hint(hint.block_id, hint.stamp, hint.datanode_id)

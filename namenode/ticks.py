@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from dolmen.protocol.client_messages import Done
 from dolmen.protocol.errors import DataDamaged, DolmenError, StandbyNamenode
 from dolmen.runtime.settings import Settings
-from namenode.checkpoint import Checkpointer
+from namenode.checkpoint_calls import CheckpointCalls
 from namenode.core.dispatch import Moment
 from namenode.core.outcome import Outcome
 from namenode.core.tables import View
@@ -19,16 +19,13 @@ from namenode.datanode_calls import Membership
 
 log = logging.getLogger(__name__)
 
-CHECKPOINT_CHECK_S = 5.0
-"""How often a checkpoint may fall due: seconds of edits more or less do not matter."""
-
 
 @dataclass(frozen=True)
 class Ticks:
     """The namenode's background work."""
 
     membership: Membership
-    checkpointer: Checkpointer
+    checkpoints: CheckpointCalls
     settings: Settings
     wall_clock_ms: Callable[[], int]
 
@@ -37,7 +34,7 @@ class Ticks:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._tend_replicas())
             group.create_task(self._tend_namespace())
-            group.create_task(self._write_checkpoints())
+            group.create_task(self.checkpoints.run())
 
     def now(self) -> Moment:
         """Return the time on both clocks."""
@@ -90,8 +87,3 @@ class Ticks:
             log.warning("the namespace's background work waits: %s", error)
             return False
         return True
-
-    async def _write_checkpoints(self) -> None:
-        while True:
-            await asyncio.sleep(CHECKPOINT_CHECK_S)
-            await self.checkpointer.run_if_due()

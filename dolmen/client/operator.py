@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 
 from dolmen.client.connection import NamenodeConnection
+from dolmen.protocol.errors import NoSpace
 from dolmen.protocol.operator_messages import (
     Balance,
     BalanceProgress,
@@ -60,7 +61,8 @@ class Operator:
 
     async def write_checkpoint(self) -> CheckpointWritten:
         """Have the namenode write a checkpoint now; return when it counts."""
-        return await self._namenode.call(WriteCheckpoint(), CheckpointWritten)
+        request = WriteCheckpoint()
+        return await self._namenode.call(request, CheckpointWritten, final=(NoSpace,))
 
     async def balance(
         self, threshold_percent: float = 10.0, *, stop: bool = False
