@@ -16,6 +16,7 @@ from typing import Protocol
 
 from dolmen.cli.daemon_log import LogOptions, let_go, start_log
 from dolmen.protocol.errors import StartRefused
+from dolmen.runtime.descriptors import raise_descriptor_limit
 
 LOG = logging.getLogger("dolmen")
 
@@ -54,6 +55,7 @@ def serve(role: str, make: Callable[[], Node], log: LogOptions) -> None:
     # Which thread did what when the process dies of a fault in a library.
     faulthandler.enable()
     held = start_log(log)
+    raise_descriptor_limit()
     try:
         asyncio.run(_run_until_stopped(role, make, held))
     except StartRefused as error:

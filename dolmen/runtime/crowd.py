@@ -52,6 +52,7 @@ class Crowd:
 
     limits: CrowdLimits
     accepted: int = 0
+    unreadable: int = 0  # requests that made no sense
     unread_bytes: int = 0
     resets: dict[Reason, int] = field(default_factory=lambda: dict.fromkeys(Reason, 0))
     _since: dict[Doing, dict[Hashable, float]] = field(
@@ -107,8 +108,8 @@ class Crowd:
         """What a connection had sent has become a call."""
         self.unread_bytes -= self._unread.pop(key, 0)
 
-    def overdue(self, now_s: float) -> list[Hashable]:
-        """Return who has done nothing for too long."""
+    def overdue(self, now_s: float, at_most: int) -> list[Hashable]:
+        """Return who has done nothing for too long, and has to go now."""
         patience = ((Doing.FRESH, self.limits.fresh_s), (Doing.IDLE, self.limits.idle_s))
         late = [
             key
@@ -118,7 +119,7 @@ class Crowd:
                 self._since[doing].items(),
             )
         ]
-        return [self._goes(key, Reason.SILENT) for key in late]
+        return [self._goes(key, Reason.SILENT) for key in late[:at_most]]
 
     def _goes(self, key: Hashable, reason: Reason) -> Hashable:
         self.resets[reason] += 1

@@ -23,6 +23,11 @@ from dolmen.runtime.transport import Body
 READ_BUFFER_BYTES = 512 * 1024
 """aiohttp stops reading at twice this: 1 MiB may stand between receiving and using (rule 20)."""
 
+SLOWEST_BYTES_PER_S = 4 * 1024
+DRIPS = 10
+"""A body that comes slower than this, and takes so many times the deadline for progress besides,
+holds a place for nothing, though it never falls silent."""
+
 HEAD_HEADER = "Dolmen-Head"
 FIELD_LIMIT_BYTES = 64 * 1024
 """Longest header field accepted: a head of HEAD_LIMIT_BYTES in base64, with room to spare."""
@@ -116,14 +121,17 @@ class ReceivedBody:
         filled = 0
         wanted = len(buffer)
         loop = asyncio.get_running_loop()
+        last_s = loop.time() + self._stall_s * DRIPS + wanted / SLOWEST_BYTES_PER_S
         try:
             async with asyncio.timeout(self._stall_s) as deadline:
                 while filled < wanted:
                     piece = await self._next_piece(wanted - filled)
                     buffer[filled : filled + len(piece)] = piece
                     filled += len(piece)
-                    deadline.reschedule(loop.time() + self._stall_s)
+                    deadline.reschedule(min(loop.time() + self._stall_s, last_s))
         except TimeoutError:
+            if loop.time() >= last_s:
+                raise PeerLost(f"{self._peer} sent {filled} of {wanted} bytes too slowly") from None
             raise PeerLost(f"{self._peer} sent nothing for {self._stall_s:g} s") from None
 
     async def skip(self) -> None:

@@ -32,6 +32,10 @@ CALLS_LIMIT = 256
 CALL_BYTES_LIMIT = 8 * 1024 * 1024
 """In flight on one connection (rule 26): what one caller may hold of a server's memory and turn."""
 
+TURN_CALLS = 16
+"""Calls taken from one connection before all others get their turn: a caller that floods us fills
+the pauses of others, and not more than some milliseconds of each."""
+
 FAREWELL_S = 0.5
 """How long the closing handshake may take; nothing depends on it."""
 
@@ -94,14 +98,19 @@ class _Calls:
 
     async def take(self, request: web.BaseRequest, heard: Callable[[], None]) -> None:
         """Start calls as they come, within the limits, until the connection ends."""
+        turn = itertools.count(1)
         async for message in self._websocket:
             if message.type is not aiohttp.WSMsgType.BINARY or len(message.data) < NUMBER_BYTES:
                 return
             heard()
             self._start(message.data)
+            if next(turn) % TURN_CALLS == 0:
+                await asyncio.sleep(0)
             while self._full() and request.transport is not None:
                 self._changed.clear()
                 await self._changed.wait()
+            if request.transport is None:  # nobody waits for what is left
+                return
 
     def _full(self) -> bool:
         return len(self._running) >= CALLS_LIMIT or self._bytes >= CALL_BYTES_LIMIT

@@ -18,6 +18,7 @@ from typing import Any
 
 import aiohttp
 from aiohttp import hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler
 
 from dolmen.protocol.errors import DolmenError, PeerLost
@@ -50,6 +51,9 @@ short enough that a thousand dripping ones are soon gone."""
 
 SWEEP_S = 1.0
 """How often silent connections are looked for."""
+
+SWEEP_LIMIT = 200
+"""So many are reset at a time: some milliseconds, then others get their turn."""
 
 HEADERS_LIMIT = 64
 """Header fields of a request; ours have ten."""
@@ -104,6 +108,13 @@ class _Connection(RequestHandler):
     def data_received(self, data: bytes) -> None:
         self._listener.received(self, len(data))
         super().data_received(data)
+
+    def log_exception(self, *args: Any, **details: Any) -> None:
+        """What is no HTTP is no event of ours: strangers must not fill the log."""
+        if isinstance(details.get("exc_info"), HttpProcessingError):
+            self._listener.crowd.unreadable += 1
+        else:
+            super().log_exception(*args, **details)
 
 
 class _Server(web.Server):
@@ -188,9 +199,11 @@ class HttpListener:
 
     def _sweep(self) -> None:
         """Reset who has been silent for too long, now and ever again."""
-        for silent in self.crowd.overdue(self._clock()):
-            _reset_connection(silent)
-        self._sweeping = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
+        silent = self.crowd.overdue(self._clock(), SWEEP_LIMIT)
+        for connection in silent:
+            _reset_connection(connection)
+        pause_s = SWEEP_S if len(silent) < SWEEP_LIMIT else SWEEP_S / 20
+        self._sweeping = asyncio.get_running_loop().call_later(pause_s, self._sweep)
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         """Reset what was accepted while the listener ended, or who has to go for this one."""

@@ -52,6 +52,7 @@ def listener_metrics(crowd: Crowd) -> Iterator[Metric]:
         "reason",
         {reason.value: count for reason, count in crowd.resets.items()},
     )
+    yield counter("dolmen_listener_unreadable_requests_total", "What is no HTTP.", crowd.unreadable)
     yield gauge(
         "dolmen_listener_unread_bytes",
         "Bytes of heads and frames that have arrived in part.",

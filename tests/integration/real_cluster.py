@@ -90,6 +90,12 @@ class Server:
         os.kill(self._process.pid, signal.SIGCONT)
 
     @property
+    def process_id(self) -> int:
+        """Of the process while it runs."""
+        assert self._process is not None, f"{self.name} does not run"
+        return self._process.pid
+
+    @property
     def runs(self) -> bool:
         """Whether it was started, and has not ended by itself."""
         return self._process is not None and self._process.poll() is None

@@ -9,11 +9,13 @@ def test_whoever_asks_nothing_has_to_go_after_a_while() -> None:
     crowd = make()
     assert crowd.came("early", 0) is None
     assert crowd.came("late", 5) is None
-    assert crowd.overdue(9) == []
-    assert crowd.overdue(10) == ["early"]
-    assert crowd.overdue(15) == ["late"]
+    assert crowd.overdue(9, 10) == []
+    assert crowd.overdue(10, 10) == ["early"]
+    crowd.came("another", 5)
+    assert crowd.overdue(15, 1) == ["late"]
+    assert crowd.overdue(15, 1) == ["another"]
     assert len(crowd) == 0
-    assert crowd.resets[Reason.SILENT] == 2
+    assert crowd.resets[Reason.SILENT] == 3
 
 
 def test_who_works_or_talks_may_stay_and_who_is_idle_for_a_time() -> None:
@@ -21,9 +23,9 @@ def test_who_works_or_talks_may_stay_and_who_is_idle_for_a_time() -> None:
     for name, doing in (("busy", Doing.BUSY), ("talking", Doing.TALKING), ("idle", Doing.IDLE)):
         crowd.came(name, 0)
         crowd.becomes(name, doing, 1)
-    assert crowd.overdue(60) == []
-    assert crowd.overdue(61) == ["idle"]
-    assert crowd.overdue(10_000) == []
+    assert crowd.overdue(60, 10) == []
+    assert crowd.overdue(61, 10) == ["idle"]
+    assert crowd.overdue(10_000, 10) == []
 
 
 def test_a_newcomer_takes_the_place_of_the_one_that_was_fresh_for_longest() -> None:
@@ -66,5 +68,5 @@ def test_a_connection_that_is_gone_leaves_nothing_behind() -> None:
     crowd.gone("one")
     crowd.gone("one")
     assert crowd.received("one", 1) is None
-    assert (len(crowd), crowd.unread_bytes, crowd.overdue(100)) == (0, 0, [])
+    assert (len(crowd), crowd.unread_bytes, crowd.overdue(100, 10)) == (0, 0, [])
     assert crowd.accepted == 1
