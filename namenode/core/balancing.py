@@ -138,7 +138,7 @@ class Balancer:
             run.ended = f"the last {FAILURES_LIMIT} copies failed: see the namenode's log"
         elif run.search.begin_round(uses):
             return True
-        elif self._moves.settled and uses.left_bytes:
+        elif run.search.over and uses.left_bytes:
             run.ended = run.search.why_nothing()
         return False
 

@@ -4,8 +4,9 @@ A move makes no block worse off: only a published block is moved that has what i
 every holder; its new place takes part in the spread over hosts and racks in such a way that the
 rule that removes excess will take the replica on the fuller datanode away.
 
-Each fuller datanode has a bookmark. When all were walked to their ends and nothing was planned
-since the walk began, the search is over.
+Each fuller datanode has a bookmark. When all were walked to their ends, with nothing under way all
+the time, nothing can be moved and the search is over; else they are walked again when what is under
+way has come to its end.
 """
 
 import enum
@@ -54,6 +55,7 @@ class Lap(msgspec.Struct):
 
     numbers: list[int]  # of its volumes still ahead, the first one under way
     begun_at: int  # how many moves had been planned when it began
+    exact: bool  # nothing was under way when it began
     after: int = -1
 
 
@@ -80,25 +82,34 @@ class MoveSearch:
         self._planned = 0
         self._obstacles: Counter[Obstacle] = Counter()
         self._busy = False
+        self.over = False
+        """Nothing can be moved."""
 
     def begin_round(self, uses: Uses) -> bool:
         """Take new figures; return whether there is anything to look at."""
         self._uses, self._busy = uses, False
-        self._targets = [use.datanode for use in uses.targets(TARGETS_LIMIT)]
-        sources = [use.datanode for use in uses.sources() if use.datanode.proving]
+        self._targets = uses.targets(TARGETS_LIMIT)
+        sources = [source for source in uses.sources() if source.proving]
         for source in sources:
-            self._laps.setdefault(source.datanode_id, self._new_lap(source))
+            if source.datanode_id not in self._laps:
+                self._begin_lap(source)
         self._sources = [source for source in sources if self._lap(source).numbers]
-        if not self._sources:
-            self._sources = [s for s in sources if self._lap(s).begun_at < self._planned]
-            if self._sources:
-                self._obstacles.clear()
+        self.over = False
+        if not self._sources and uses.exact:
+            self._sources = [source for source in sources if not self._was_in_vain(source)]
+            self.over = not self._sources
+            self._obstacles = self._obstacles if self.over else Counter()
             for source in self._sources:
-                self._laps[source.datanode_id] = self._new_lap(source)
+                self._begin_lap(source)
         return bool(self._sources)
 
-    def _new_lap(self, source: DatanodeState) -> Lap:
-        return Lap(sorted(source.volumes), self._planned)
+    def _begin_lap(self, source: DatanodeState) -> None:
+        lap = Lap(sorted(source.volumes), self._planned, self._uses.exact)
+        self._laps[source.datanode_id] = lap
+
+    def _was_in_vain(self, source: DatanodeState) -> bool:
+        lap = self._lap(source)
+        return lap.exact and lap.begun_at == self._planned
 
     def _lap(self, source: DatanodeState) -> Lap:
         return self._laps[source.datanode_id]
@@ -192,7 +203,7 @@ class MoveSearch:
         block = searched.block
         if any(holding.datanode is target for holding in searched.held):
             return Obstacle.HELD
-        if not self._helps(source, target, block.length_bytes):
+        if not self._uses.helps(source.datanode_id, target.datanode_id, block.length_bytes):
             return Obstacle.TOO_LARGE
         after = choose_excess([*searched.have, target], searched.wanted, source.datanode_id)
         if [site.datanode_id for site in after] != [source.datanode_id]:
@@ -202,12 +213,6 @@ class MoveSearch:
         if self._redundancy.is_busy(target, block.length_bytes):
             return BUSY
         return None if self._redundancy.is_free(block, target) else Obstacle.NO_ROOM
-
-    def _helps(self, source: DatanodeState, target: DatanodeState, length_bytes: int) -> bool:
-        fuller, emptier = self._uses.get(source.datanode_id), self._uses.get(target.datanode_id)
-        if fuller is None or emptier is None:
-            return False
-        return self._uses.helps(fuller, emptier, length_bytes)
 
     def _begin(
         self, searched: Searched, source: DatanodeState, target: DatanodeState, now_ms: int

@@ -21,6 +21,8 @@ class Shape(msgspec.Struct, frozen=True):
     blocks: list[tuple[int, int, int]]
     threshold_percent: float
     failing: float
+    beat_every: int
+    prompt: bool
     seed: int
 
 
@@ -37,6 +39,8 @@ def shapes(draw: st.DrawFn) -> Shape:
         draw(st.lists(block, min_size=0, max_size=40)),
         draw(st.sampled_from([0.01, 2.0, 10.0])),
         draw(st.sampled_from([0.0, 0.0, 0.3])),
+        draw(st.sampled_from([1, 2, 4, 8])),
+        draw(st.booleans()),
         draw(st.integers(0, 9999)),
     )
 
@@ -52,6 +56,7 @@ class WatchedWorld(BalanceWorld):
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
+        self.beat_every, self.prompt = shape.beat_every, shape.prompt
         self.wanted: dict[int, int] = {}
         for index, (capacity_bytes, rack, host) in enumerate(shape.nodes):
             self.capacity_bytes[index] = capacity_bytes
@@ -96,7 +101,7 @@ def settled(shape: Shape) -> WatchedWorld:
     return world
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(shapes())
 def test_it_ends_and_leaves_every_block_and_every_datanode_no_worse_off(shape: Shape) -> None:
     world = settled(shape)
@@ -109,6 +114,7 @@ def test_it_ends_and_leaves_every_block_and_every_datanode_no_worse_off(shape: S
         world.turn(random, shape.failing)
     assert progress.ended, progress
     assert progress.balanced or progress.reason
+    assert progress.moved_replicas <= 2 * sum(world.wanted.values()), "it moves to and fro"
     world.wind_down(random)
     for block_id, wanted in world.wanted.items():
         assert len(world.holders(block_id)) == wanted

@@ -34,7 +34,7 @@ from tests.unit.namenode.core.replica_world import (
 
 CAPACITY_BYTES = 10_000
 BEAT_EVERY = 4
-"""Ticks between two heartbeats: a second."""
+"""Ticks between two heartbeats, if nothing else is said: a second."""
 
 
 class BalanceWorld(ReplicaWorld):
@@ -44,6 +44,8 @@ class BalanceWorld(ReplicaWorld):
         self.capacity_bytes: dict[int, int] = {}
         self.waiting: list[tuple[int, AnyCommand]] = []
         self.ticks = 0
+        self.beat_every = BEAT_EVERY
+        self.prompt = False  # datanodes obey at once
         super().__init__()
 
     def add_node(self, index: int, rack: str = "/default", host: str | None = None) -> None:
@@ -97,11 +99,12 @@ class BalanceWorld(ReplicaWorld):
     def turn(self, random: Random, failing: float = 0.0) -> None:
         """One tick: heartbeats when they are due, and some of the commands are obeyed."""
         self.ticks += 1
-        if self.ticks % BEAT_EVERY == 0:
+        if self.ticks % self.beat_every == 0:
             self.beat_all()
         self.waiting += self.tick()
         random.shuffle(self.waiting)
-        for _ in range(random.randint(0, len(self.waiting))):
+        now = len(self.waiting) if self.prompt else random.randint(0, len(self.waiting))
+        for _ in range(now):
             self.obey(*self.waiting.pop(), random.random() < failing)
 
     def obey(self, index: int, command: AnyCommand, fails: bool = False) -> None:
