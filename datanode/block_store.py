@@ -9,7 +9,7 @@ A replica leaves the map before its files go, and before the order to delete it 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from random import Random
 
 from datanode.core.checksum_file import (
@@ -89,14 +89,15 @@ class BlockStore:
             raise no_such_replica(replica.block_id)
         return volume
 
-    def choose_volume(self, length_bytes: int) -> Volume:
-        """Return a volume with room for `length_bytes`, or raise NoSpace."""
-        rooms_bytes = [volume.room_bytes for volume in self.volumes]
-        index = draw(rooms_bytes, length_bytes, self._random)
+    def choose_volume(self, length_bytes: int, failed: Sequence[Volume] = ()) -> Volume:
+        """Return a volume with room for `length_bytes` that has not just failed, or raise
+        NoSpace."""
+        volumes = [volume for volume in self.volumes if volume not in failed]
+        index = draw([volume.room_bytes for volume in volumes], length_bytes, self._random)
         if index is None:
             stories = "; ".join(str(volume.no_space()) for volume in self.volumes)
             raise NoSpace(stories or "no volume of this datanode can be used now")
-        return self.volumes[index]
+        return volumes[index]
 
     def check_not_lost(self, block_id: int, stamp: int) -> None:
         """NoSuchReplica if a volume failed with the beginning of what is being written."""
@@ -252,7 +253,12 @@ class BlockStore:
         temporary = replica.state is ReplicaState.TEMPORARY
         header = encode_unfinished_header(volume.cluster_id, replica.block_id, temporary=temporary)
         await volume.make_directory(Place.BEING_WRITTEN, replica.block_id)
-        await self._open.create(volume, replica, header)
+        try:
+            await self._open.create(volume, replica, header)
+        except OSError:
+            with contextlib.suppress(OSError):
+                await volume.remove(Place.BEING_WRITTEN, replica.block_id, replica.stamp)
+            raise
         self.add(replica)
 
     async def files_of(self, replica: Replica) -> ReplicaFiles:

@@ -6,6 +6,7 @@ deposed. A directory that cannot be used costs what is on it; one that belongs t
 is in use by another process, is a mistake of whoever started the datanode, which is then refused.
 """
 
+import asyncio
 import itertools
 import logging
 from random import Random
@@ -18,6 +19,10 @@ from dolmen.protocol.errors import StartRefused
 from dolmen.protocol.tokens import ClusterKeys
 
 _ID_BITS = 128
+
+KEEP_S = 5.0
+"""For one directory to keep the epoch: a disk that hangs must not keep the datanode away from its
+namenode."""
 
 LOG = logging.getLogger("datanode")
 
@@ -176,7 +181,8 @@ class Membership:
         """The namenode has registered us under `epoch`: keep it, and the secret it believed."""
         for home in self.used:
             try:
-                await self._keep(home, epoch)
+                async with asyncio.timeout(KEEP_S):
+                    await self._keep(home, epoch)
             except OSError as error:  # its volume is looked after by whoever watches it
                 LOG.error("cannot keep epoch %d in %s: %s", epoch, home.root, error)
         self.highest_epoch = max(epoch, self.highest_epoch)

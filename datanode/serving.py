@@ -41,12 +41,8 @@ class Serving:
         return self.care.health(self.watch.failed)
 
     async def storages(self) -> tuple[StorageStatus, ...]:
-        """Measure the volumes; one that cannot be measured is looked at, and told of as it was."""
-        for volume in self.store.volumes:
-            try:
-                await volume.measure()
-            except OSError as error:
-                volume.hear(error)
+        """Measure the volumes and return what the namenode is told of them."""
+        await self.watch.measure()
         return tuple(volume.status() for volume in self.store.volumes)
 
 

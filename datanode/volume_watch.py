@@ -9,6 +9,7 @@ looked after by a task of its own: a disk that hangs holds up no other.
 
 import asyncio
 import logging
+from functools import partial
 
 from datanode.block_store import BlockStore
 from datanode.core.volume_states import VolumeEvent, VolumeState
@@ -31,6 +32,10 @@ LEAST_PAUSE_S = 1.0
 """Between two probes of a volume on which one operation after the other fails: each syncs a file.
 """
 
+MEASURE_S = 0.5
+"""How long a heartbeat waits for its figures: a disk that hangs must not make the node look dead.
+"""
+
 LOG = logging.getLogger("datanode")
 
 
@@ -51,6 +56,7 @@ class VolumeWatch:
         self._store = store
         self._reporter = reporter
         self._volumes: dict[Home, Volume] = {}
+        self._measuring: dict[Volume, asyncio.Task[None]] = {}
         self._changed = asyncio.Event()
 
     async def open_all(self) -> None:
@@ -71,6 +77,20 @@ class VolumeWatch:
             for home in self._member.homes
             if home.problem
         )
+
+    async def measure(self) -> None:
+        """Measure the volumes; one that is slow at it counts as it was, one that fails is looked
+        at."""
+        for volume in self._store.volumes:
+            if volume not in self._measuring:
+                task = asyncio.create_task(_measure(volume))
+                self._measuring[volume] = task
+                task.add_done_callback(partial(self._measured, volume))
+        if self._measuring:
+            await asyncio.wait(set(self._measuring.values()), timeout=MEASURE_S)
+
+    def _measured(self, volume: Volume, _task: asyncio.Task[None]) -> None:
+        del self._measuring[volume]
 
     async def wait_changed(self) -> None:
         """Return when a volume was lost or won since the last time."""
@@ -114,9 +134,9 @@ class VolumeWatch:
         if volume.state is VolumeState.FAILED:
             del self._volumes[home]
             home.fail(reason)
+            self._changed.set()
             lost = await self._store.lose(volume)
             LOG.error("volume %s is given up with its %d replicas", volume.root, lost)
-            self._changed.set()
 
     async def _try_again(self, home: Home) -> None:
         """Use what is in the directory now, if it can be."""
@@ -157,6 +177,13 @@ class VolumeWatch:
         self._volumes[home] = volume
         for change in scan.damaged:
             self._reporter.changed(change)
+
+
+async def _measure(volume: Volume) -> None:
+    try:
+        await volume.measure()
+    except OSError as error:
+        volume.hear(error)
 
 
 async def _wait(event: asyncio.Event, at_most_s: float) -> None:

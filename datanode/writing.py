@@ -3,9 +3,11 @@ gate.
 
 A piece is written, then its chunk records are appended, then it counts as acknowledged. A replica
 that a failing disk left in doubt (a failed sync, a rename half done) is put aside: a sync is never
-repeated, because the kernel has dropped the pages. A full disk, or too many open files, puts
-nothing aside: what is acknowledged stays good.
+repeated, because the kernel has dropped the pages. A full disk, one that became read-only, or too
+many open files put nothing aside: what is acknowledged stays good.
 """
+
+import logging
 
 import xxhash
 
@@ -20,7 +22,7 @@ from datanode.core.receiver import (
     contradiction,
 )
 from datanode.core.replicas import Replica, ReplicaEvent, no_such_replica, state_after
-from datanode.volume import will_pass
+from datanode.volume import SyncFailed, Volume, is_unwritable, will_pass
 from dolmen.protocol.checksums import CHUNK_BYTES, block_digest
 from dolmen.protocol.datanode_messages import ChangeKind, ReplicaState
 from dolmen.protocol.errors import (
@@ -30,6 +32,8 @@ from dolmen.protocol.errors import (
     NoSuchReplica,
     StaleGeneration,
 )
+
+LOG = logging.getLogger("datanode")
 
 
 class ReplicaWriter:
@@ -51,14 +55,25 @@ class ReplicaWriter:
                 self._find_open(block_id, stamp)
                 return
             store.check_not_lost(block_id, stamp)
-            volume = store.choose_volume(length_bytes)
+            store.tell(ChangeKind.STORED, await self._create(block_id, stamp, length_bytes))
+
+    async def _create(self, block_id: int, stamp: int, length_bytes: int) -> Replica:
+        """Make a replica on the first volume that takes it."""
+        store, failed = self._store, list[Volume]()
+        while True:
+            volume = store.choose_volume(length_bytes, failed)
             state = state_after(None, ReplicaEvent.FIRST_SEGMENT_ARRIVED)
             replica = Replica(block_id, stamp, state, volume.storage_id, ReceivedChunks())
             try:
                 await store.create(replica)
             except OSError as error:
-                raise volume.trouble(error, block_id) from error
-            store.tell(ChangeKind.STORED, replica)
+                trouble = volume.trouble(error, block_id)
+                failed.append(volume)
+                if len(failed) >= len(store.volumes):
+                    raise trouble from error
+                LOG.warning("%s is begun on another volume: %s", replica, trouble)
+            else:
+                return replica
 
     async def store(self, block_id: int, stamp: int, piece: Piece) -> None:
         """Store a verified piece: afterwards it is acknowledged."""
@@ -260,7 +275,9 @@ class ReplicaWriter:
             await volume.sync(lambda: volume.sync_directory(Place.BEING_WRITTEN, block_id))
 
     async def _in_doubt(self, replica: Replica, error: OSError) -> None:
-        if not will_pass(error):
+        if will_pass(error) or (is_unwritable(error) and not isinstance(error, SyncFailed)):
+            return
+        if await self._store.volume_of(replica).is_there():
             await self._store.put_aside(replica, ChangeKind.CORRUPT, f"the disk failed: {error}")
 
 
