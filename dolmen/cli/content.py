@@ -29,7 +29,7 @@ def cat(paths: tuple[ClusterPath, ...]) -> None:
         failures = Failures()
         for found in await find_sources(session, paths, failures):
             with failures.item():
-                await fetch_to_standard_output(found.client, found.info.path)
+                await fetch_to_standard_output(found.client, found.file)
         failures.end()
 
     run(work)

@@ -55,6 +55,24 @@ def _address(ctx: click.Context, param: click.Parameter, value: str | None) -> s
     return value
 
 
+def trust_options(command: Command) -> Command:
+    """Add --secret-file and --insecure."""
+    for option in (
+        click.option(
+            "--secret-file",
+            type=click.Path(dir_okay=False, path_type=Path),
+            help="The cluster's secret, which its members prove to each other that they know.",
+        ),
+        click.option(
+            "--insecure",
+            is_flag=True,
+            help="Listen on an address that is not loopback, though clients are believed.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def log_options(command: Command) -> Command:
     """Add --log-file and --log-level."""
     for option in (
@@ -96,16 +114,7 @@ def server_options(port: int) -> Callable[[Command], Command]:
             metavar="HOST:PORT",
             help="Where others reach this server, if not where it listens.",
         ),
-        click.option(
-            "--secret-file",
-            type=click.Path(dir_okay=False, path_type=Path),
-            help="The cluster's secret, which its members prove to each other that they know.",
-        ),
-        click.option(
-            "--insecure",
-            is_flag=True,
-            help="Listen on an address that is not loopback, though clients are believed.",
-        ),
+        trust_options,
         log_options,
         settings_options,
     )

@@ -4,12 +4,16 @@ import os
 
 from dolmen.protocol.errors import (
     AccessDenied,
+    BlockMissing,
     DataDamaged,
     DolmenError,
     NoSpace,
     NoSuchPath,
+    OutcomeUnknown,
     RequestRefused,
+    SafeMode,
     StartRefused,
+    TooFewDatanodes,
     TryAgain,
     Unreachable,
 )
@@ -47,6 +51,15 @@ CODES: tuple[tuple[type[Exception], int], ...] = (
     (TimeoutError, EXIT_UNREACHABLE),
 )
 
+#: What to do next, where the error cannot know that somebody sits at a command line.
+NEXT: tuple[tuple[type[DolmenError], str], ...] = (
+    (BlockMissing, "dolmen report shows which datanodes are away"),
+    (TooFewDatanodes, "dolmen report shows how they are"),
+    (NoSpace, "dolmen df shows what room there is"),
+    (SafeMode, "dolmen report shows what it waits for"),
+    (OutcomeUnknown, "look whether it was done before you repeat it"),
+)
+
 
 def exit_code_of(error: Exception) -> int:
     for kind, code in CODES:
@@ -61,6 +74,7 @@ def describe(error: Exception) -> str:
         text = error.message
         if error.path and error.path not in (word.strip("'\":;,.") for word in text.split()):
             text = f"{error.path}: {text}"
+        text = "; ".join([text, *(hint for kind, hint in NEXT if isinstance(error, kind))])
     elif isinstance(error, OSError) and error.filename is not None:
         text = f"{os.fspath(error.filename)}: {error.strerror}"
     else:

@@ -33,9 +33,12 @@ async def expand(tree: Tree, path: str) -> list[FileInfo]:
     """What is at `path`, or all that it matches, in byte order; NoSuchPath if nothing is."""
     try:
         return [await tree.info(path)]
-    except NoSuchPath:
+    except NoSuchPath as error:
         if not has_magic(path):
-            raise
+            there = await _deepest_there(tree, path)
+            raise NoSuchPath(
+                f"{error.message}; dolmen ls {there} shows what is there", path
+            ) from None
     found: dict[str, FileInfo] = {}
     async for entry in _matches(tree, await tree.info("/"), path.strip("/").split("/")):
         found[entry.path] = entry
@@ -44,6 +47,17 @@ async def expand(tree: Tree, path: str) -> list[FileInfo]:
     if not found:
         raise NoSuchPath(f"{path}: nothing matches")
     return [found[match] for match in sorted(found, key=str.encode)]
+
+
+async def _deepest_there(tree: Tree, path: str) -> str:
+    """The nearest directory above `path` that exists: behind it the path goes wrong."""
+    while path := path.rpartition("/")[0]:
+        try:
+            await tree.info(path)
+        except NoSuchPath:
+            continue
+        return path
+    return "/"
 
 
 async def _matches(tree: Tree, directory: FileInfo, patterns: list[str]) -> AsyncIterator[FileInfo]:

@@ -130,7 +130,7 @@ async def _print_ends(session: Session, options: EndOptions, cut: Cut, part: Par
     above = ""
     for found in entries:
         with failures.item():
-            async with await found.client.open_reader(found.info.path) as reader:
+            async with await found.client.open_reader(found.file) as reader:
                 if headed:
                     click.echo(f"{above}==> {printable(found.shown)} <==")
                     above = "\n"

@@ -1,7 +1,8 @@
 """`dolmen ls` and `dolmen du`."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
 
 import click
@@ -48,6 +49,22 @@ class UsageOptions:
     summary: bool
     human: bool
     as_json: bool
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What is at and below a path: its length, and the space of all replicas."""
+
+    path: str
+    length_bytes: int
+    space_bytes: int
+
+    def plus(self, other: "Usage") -> "Usage":
+        return Usage(
+            self.path,
+            self.length_bytes + other.length_bytes,
+            self.space_bytes + other.space_bytes,
+        )
 
 
 @click.command()
@@ -138,45 +155,58 @@ async def _measure(session: Session, options: UsageOptions) -> None:
     for path in options.paths or (parse_cluster_path("/"),):
         with failures.item():
             client = await session.client(path)
+            rows: list[Usage] = []
             for found in await expand(client, path.path):
-                usages = await _usages(client, found, options.summary)
-                _print_usages(usages, path, options)
+                async with aclosing(_usages(client, found, options.summary)) as usages:
+                    async for usage in usages:
+                        rows.append(usage)
+                        if len(rows) == ROWS_TOGETHER:
+                            _print_usages(rows, path, options)
+                            rows.clear()
+            _print_usages(rows, path, options)
     failures.end()
 
 
-async def _usages(client: Client, found: FileInfo, summary: bool) -> dict[str, tuple[int, int]]:
-    """(length, space) by path: of `found` itself, or of each entry of the directory it is."""
+async def _usages(client: Client, found: FileInfo, summary: bool) -> AsyncGenerator[Usage, None]:
+    """Of `found` itself, or of each entry of the directory it is, one after the other."""
     if found.kind is EntryKind.FILE:
-        return {found.path: _usage(found)}
-    totals = {found.path: (0, 0)} if summary else {}
+        yield _usage(found, found.path)
+        return
     depth = found.path.rstrip("/").count("/") + 2
+    total = Usage(found.path, 0, 0) if summary else None
     async for entry in client.walk_tree(found.path):
-        key = found.path if summary else "/".join(entry.path.split("/")[:depth])
-        length, space = totals.get(key, (0, 0))
-        more_length, more_space = _usage(entry)
-        totals[key] = (length + more_length, space + more_space)
-    return totals
+        path = found.path if summary else "/".join(entry.path.split("/")[:depth])
+        usage = _usage(entry, path)
+        if total is not None and total.path == path:
+            usage = total.plus(usage)
+        elif total is not None:
+            yield total
+        total = usage
+    if total is not None:
+        yield total
 
 
-def _usage(info: FileInfo) -> tuple[int, int]:
-    return info.length_bytes, info.length_bytes * info.replication
+def _usage(info: FileInfo, path: str) -> Usage:
+    return Usage(path, info.length_bytes, info.length_bytes * info.replication)
 
 
-def _print_usages(
-    usages: dict[str, tuple[int, int]], asked: ClusterPath, options: UsageOptions
-) -> None:
+def _print_usages(usages: list[Usage], asked: ClusterPath, options: UsageOptions) -> None:
     if options.as_json:
-        for path, (length, space) in usages.items():
-            document = {"path": asked.shown(path), "length_bytes": length, "space_bytes": space}
+        for usage in usages:
+            document = {
+                "path": asked.shown(usage.path),
+                "length_bytes": usage.length_bytes,
+                "space_bytes": usage.space_bytes,
+            }
             click.echo(json.dumps(document))
         return
     rows = [
         (
-            size_text(length, options.human),
-            size_text(space, options.human),
-            printable(asked.shown(path)),
+            size_text(usage.length_bytes, options.human),
+            size_text(usage.space_bytes, options.human),
+            printable(asked.shown(usage.path)),
         )
-        for path, (length, space) in usages.items()
+        for usage in usages
     ]
     for line in table(rows):
         click.echo(line)

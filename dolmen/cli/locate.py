@@ -41,7 +41,7 @@ def locate(paths: tuple[ClusterPath, ...], as_json: bool) -> None:
 
 async def _print_blocks(found: Found, rows: Rows, *, headed: bool, as_json: bool) -> None:
     index = 0
-    async for block in found.client.locate_blocks(found.info.path):
+    async for block in found.client.locate_blocks(found.file):
         if as_json:
             rows.add_document(block_document(found.shown, index, block))
         else:

@@ -9,7 +9,7 @@ from dolmen.cli.globs import expand
 from dolmen.cli.session import Failures, Session
 from dolmen.client import Client
 from dolmen.protocol.client_messages import EntryKind, FileInfo
-from dolmen.protocol.errors import NoSuchPath
+from dolmen.protocol.errors import IsADirectory, NoSuchPath
 from dolmen.protocol.identifiers import parse_path
 
 
@@ -25,6 +25,14 @@ class Found:
     @property
     def by_pattern(self) -> bool:
         return self.info.path != self.asked.path
+
+    @property
+    def file(self) -> str:
+        """Its path; IsADirectory if it is none that has bytes."""
+        if self.info.kind is EntryKind.DIRECTORY:
+            path = self.info.path
+            raise IsADirectory(f"is a directory; '{path.rstrip('/')}/*' names what is in it", path)
+        return self.info.path
 
     @property
     def shown(self) -> str:

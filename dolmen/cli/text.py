@@ -37,7 +37,7 @@ def text(paths: tuple[ClusterPath, ...]) -> None:
 
 
 async def _print_text(found: Found) -> None:
-    path = found.info.path
+    path = found.file
     async with await found.client.open_reader(path) as reader:
         try:
             machine = decompressor_of(bytes(await reader.read_at(0, MARK_BYTES)))

@@ -112,6 +112,9 @@ def mv(sources: tuple[ClusterPath, ...], target: ClusterPath, keep: bool) -> Non
                     await found.client.rename(found.info.path, path, replace=not keep)
                 except PathExists as error:
                     raise PathExists(f"{error.message}; without -n it is replaced", path) from None
+                except NoSuchPath as error:
+                    hint = "dolmen mkdir -p makes a directory"
+                    raise NoSuchPath(f"{error.message}; {hint}", error.path) from None
         failures.end()
 
     run(work)
@@ -122,6 +125,8 @@ async def _make(client: Client, path: str, parents: bool) -> None:
         await client.make_directory(path, parents=parents, exist_ok=parents)
     except NoSuchPath as error:
         raise NoSuchPath(f"{error.message}; -p makes missing parents", path) from None
+    except PathExists as error:
+        raise PathExists(f"{error.message}; -p takes a directory that exists", path) from None
 
 
 def _check_removable(info: FileInfo, recursive: bool) -> None:
