@@ -118,7 +118,7 @@ class ScriptedDatanode:
             ) as answered:
                 reply = blocks.decode_block_reply(answered.head)
         except DolmenError as error:
-            return blocks.SegmentStored(position, error.message)
+            return blocks.SegmentStored(position, error.message, type(error).__name__)
         assert isinstance(reply, blocks.SegmentStored)
         return reply
 
