@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import dataclasses
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from dolmen.protocol.errors import PeerLost, StartRefused
+from dolmen.runtime.crowd import Reason
 from dolmen.runtime.http_listener import HttpListener
 from dolmen.runtime.http_transport import HttpTransport
 from dolmen.runtime.transport import Body, Incoming, Outgoing, Session, body_of
@@ -19,6 +21,7 @@ UPGRADE = (
     "Connection: Upgrade\r\nUpgrade: websocket\r\n"
     "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
 )
+UPGRADED = f"GET /rpc HTTP/1.1\r\nHost: {{host}}\r\n{UPGRADE}\r\n"
 
 
 class Echo:
@@ -73,7 +76,7 @@ async def status_of(address: str, request_line: str, headers: str) -> int:
     return int(status_line.split()[1])
 
 
-@pytest.mark.parametrize("path", ["/rpc", "/blocks/exchange", "/", "/anything"])
+@pytest.mark.parametrize("path", ["/rpc", "/blocks/exchange", "/metrics", "/", "/anything"])
 def test_web_pages_and_foreign_names_are_refused_on_every_path(path: str) -> None:
     async def scenario(service: Echo, listener: HttpListener) -> None:
         own = f"Host: {listener.address}\r\nDolmen-Head: {HEAD}\r\n{UPGRADE}"
@@ -114,6 +117,39 @@ def test_requests_that_make_no_sense_get_an_error_status() -> None:
         chunked = own + "Transfer-Encoding: chunked\r\n"
         assert await status_of(address, "PUT /blocks/x", chunked) == 411
         assert service.exchanges == 0
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("said", ["", "GET /blocks/x HTTP/1.1\r\nX: ", UPGRADED])
+def test_whoever_only_holds_a_connection_is_closed(said: str) -> None:
+    async def scenario(service: Echo, listener: HttpListener) -> None:
+        listener.crowd.limits = dataclasses.replace(listener.crowd.limits, fresh_s=0.05)
+        host, _, port = listener.address.rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(said.format(host=host).encode())
+        with contextlib.suppress(ConnectionResetError):
+            await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+        with contextlib.suppress(ConnectionResetError):
+            await writer.wait_closed()
+        assert listener.crowd.resets[Reason.SILENT] == 1
+
+    run(scenario)
+
+
+def test_a_newcomer_is_served_when_all_places_are_taken_by_silent_ones() -> None:
+    async def scenario(service: Echo, listener: HttpListener) -> None:
+        listener.crowd.limits = dataclasses.replace(listener.crowd.limits, connections=5)
+        host, _, port = listener.address.rpartition(":")
+        silent = [await asyncio.open_connection(host, int(port)) for _ in range(10)]
+        own = f"Host: {listener.address}\r\nDolmen-Head: {HEAD}\r\n"
+        assert await status_of(listener.address, "GET /blocks/exchange", own) == 200
+        for _, writer in silent:
+            writer.close()
+            with contextlib.suppress(ConnectionResetError):
+                await writer.wait_closed()
+        assert listener.crowd.resets[Reason.CROWDED] == 6
 
     run(scenario)
 
