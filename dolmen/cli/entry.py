@@ -64,6 +64,8 @@ SECTIONS: dict[str, dict[str, Place]] = {
         "report": Place("dolmen.cli.report:report", "Show a cluster's datanodes and health."),
         "fsck": Place("dolmen.cli.fsck:fsck", "Look for files whose blocks are not well."),
         "df": Place("dolmen.cli.space:df", "Show how much room clusters have."),
+        "admin": Place("dolmen.cli.admin:admin", "Datanodes that leave or rest; checkpoints."),
+        "safemode": Place("dolmen.cli.safemode:safemode", "Safe mode, by hand."),
         "namenode": Place("dolmen.cli.daemons:namenode", "Run a namenode."),
         "datanode": Place("dolmen.cli.daemons:datanode", "Run a datanode."),
     },

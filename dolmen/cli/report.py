@@ -1,6 +1,7 @@
 """`dolmen report`: how a cluster is."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -10,7 +11,12 @@ from dolmen.cli.formats import human_size, printable, table
 from dolmen.cli.said import client_options
 from dolmen.cli.session import Session, run
 from dolmen.client.url import format_url
-from dolmen.protocol.operator_messages import ClusterReport
+from dolmen.protocol.operator_messages import ClusterReport, DatanodeReport
+
+DAY_MS = 24 * 60 * 60 * 1000
+
+#: Longer than scrubbing takes unless it was set otherwise.
+WORTH_TELLING_MS = 30 * DAY_MS
 
 HEADINGS = ("address", "host", "rack", "state", "admin state", "used", "of", "blocks", "heard")
 
@@ -45,7 +51,7 @@ def report_document(url: str, report: ClusterReport) -> dict[str, Any]:
 
 
 def _lines(url: str, found: ClusterReport) -> list[str]:
-    mode = "in safe mode: it still collects block reports" if found.safe_mode else "in service"
+    mode = f"in {found.safe_mode_reason or 'safe mode'}" if found.safe_mode else "in service"
     used = f"{human_size(found.used_bytes)} of {human_size(found.capacity_bytes)} used"
     lines = [
         f"{url}  Dolmen {found.version}, {mode}",
@@ -72,8 +78,29 @@ def _lines(url: str, found: ClusterReport) -> list[str]:
             )
             for datanode in found.datanodes
         ]
+        lines += [line for datanode in found.datanodes for line in _remarks(datanode)]
         lines += ["", *table([HEADINGS, *rows], left=frozenset({0, 1, 2, 3, 4}))]
     return lines
+
+
+def _remarks(datanode: DatanodeReport) -> Iterator[str]:
+    """What an operator may want to do something about."""
+    who = f"datanode {printable(datanode.address)}"
+    if datanode.draining_blocks or datanode.draining_open_blocks:
+        yield (
+            f"{who} is {datanode.admin_state}: {datanode.draining_blocks} blocks still need it,"
+            f" {datanode.draining_open_blocks} are being written to it"
+        )
+    for volume in datanode.failed_volumes:
+        yield f"{who} has a failed volume: {printable(volume)}"
+    if datanode.quarantined_replicas:
+        yield (
+            f"{who} has {datanode.quarantined_replicas} replicas in quarantine,"
+            f" {human_size(datanode.quarantined_bytes)}"
+        )
+    if (datanode.oldest_unverified_ms or 0) >= WORTH_TELLING_MS:
+        days = (datanode.oldest_unverified_ms or 0) // DAY_MS
+        yield f"{who} has a replica that nobody has read and checked for {days} days"
 
 
 def _ago(seconds: float | None) -> str:
