@@ -26,7 +26,6 @@ from dolmen.protocol.errors import (
     InvalidRequest,
     IsADirectory,
     LeaseConflict,
-    NoSpace,
     NoSuchPath,
     NotADirectory,
     PathExists,
@@ -204,20 +203,6 @@ def test_too_few_datanodes_are_counted_in_the_error(driver: Driver) -> None:
         driver.allocate(inode_id, 0)
     driver.knowledge.datanodes.clear()
     with pytest.raises(TooFewDatanodes, match=r"0 of 0 registered.*at least 1"):
-        driver.allocate(inode_id, 0)
-
-
-def test_datanodes_without_room_are_told_from_datanodes_that_are_missing(driver: Driver) -> None:
-    inode_id = driver.create("/x").inode_id
-    names = [target.datanode_id for target in driver.knowledge.datanodes]
-    driver.knowledge.full = set(names)
-    with pytest.raises(NoSpace, match=r"0 datanodes have room .* bytes, .* 0 free"):
-        driver.allocate(inode_id, 0)
-    driver.knowledge.full = set(names[1:])
-    with pytest.raises(NoSpace, match="1 datanodes have room for the block and 2 must"):
-        driver.allocate(inode_id, 0)
-    driver.knowledge.dead = set(names[1:])
-    with pytest.raises(TooFewDatanodes):
         driver.allocate(inode_id, 0)
 
 
