@@ -32,6 +32,7 @@ from dolmen.protocol.datanode_messages import (
     ChangeKind,
     CheckReplica,
     Commands,
+    Health,
     Heartbeat,
     InvalidateReplica,
     QuarantineReplica,
@@ -129,6 +130,7 @@ class ScriptedDatanode:
         self.obedient = True
         self.bad: set[int] = set()  # blocks of which it finds some bytes damaged when it looks
         self.epoch = 0
+        self.health = Health()
         self._connection: Connection | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._transport: SimTransport | None = None
@@ -197,7 +199,7 @@ class ScriptedDatanode:
     async def _beat(self) -> None:
         with suppress(PeerLost):
             while True:
-                await self.call(Heartbeat(self.storages, 0))
+                await self.call(Heartbeat(self.storages, 0, self.health))
                 await asyncio.sleep(self.world.settings.heartbeat_interval_ms / 1000)
 
     async def _obey(self) -> None:
