@@ -31,6 +31,7 @@ from namenode.core.assessment import Assessor
 from namenode.core.balancing import Balancer
 from namenode.core.block_map import Holding, Tables, good, holdings, rows_of
 from namenode.core.datanodes import Datanodes, DatanodeState, Liveness, Patience
+from namenode.core.deletions import vouch
 from namenode.core.dispatch import Dispatch, Moment
 from namenode.core.figures import ClusterFigures, gather
 from namenode.core.inspection import Sight
@@ -38,15 +39,16 @@ from namenode.core.intake import Intake
 from namenode.core.knowledge import Wish
 from namenode.core.locations import Reader
 from namenode.core.lookup import load_meta
+from namenode.core.membership import known_storages
 from namenode.core.news import News
 from namenode.core.outcome import AdminStateChanged, Effect, LeaseEnded, LeaseTouched
 from namenode.core.placement import Place, Request, choose
-from namenode.core.records import DATANODE, STORAGE, Block, Storage
+from namenode.core.records import DATANODE, Block
 from namenode.core.redundancy import Redundancy, RepairOptions
 from namenode.core.replica_reports import Piece
 from namenode.core.rounds import Parts, UpkeepOptions
 from namenode.core.safe_mode import SafeMode, SafeModeOptions
-from namenode.core.tables import DATANODES, STORAGES, View, Writer
+from namenode.core.tables import DATANODES, View, Writer
 from namenode.core.topology import Topology
 from namenode.core.upkeep import Upkeep
 from namenode.core.verification import Verifier
@@ -202,7 +204,7 @@ class Cluster:
         if before is not None:
             self._redundancy.forget_target(request.datanode_id)
             self._upkeep.look_again(before.orders)
-        storages = list(_known_storages(request, view))
+        storages = list(known_storages(request, view))
         change = self.datanodes.join(DATANODE.decode(value), request, storages)
         datanode = self.datanodes.get(request.datanode_id)
         assert datanode is not None
@@ -282,24 +284,23 @@ class Cluster:
     def take_failures(
         self, datanode_id: str, failures: tuple[CommandFailed, ...], now_ms: int
     ) -> None:
-        """Commands that could not be carried out: the copies among them are planned elsewhere; and
-        sources that gave bad bytes are to look for themselves."""
+        """Commands failed, or sources gave bad bytes: those look for themselves."""
         for failure in failures:
             for source in failure.bad_sources:
                 self.take_hint(failure.block_id, failure.stamp, source)
-            if not failure.reason:
-                continue
-            self._redundancy.failed(failure.block_id, datanode_id, now_ms)
-            self._news.say(
-                f"datanode {datanode_id} could not do a command for block"
-                f" {failure.block_id:016x}: {failure.reason[:200]}"
-            )
+            if failure.reason:
+                self._redundancy.failed(failure.block_id, datanode_id, now_ms)
+                self._news.say(
+                    f"datanode {datanode_id} could not do a command for block"
+                    f" {failure.block_id:016x}: {failure.reason[:200]}"
+                )
 
     def take_checked(
         self, datanode_id: str, answers: tuple[ReplicaChecked, ...], now_ms: int
     ) -> list[Dispatch]:
         """A datanode has checked replicas; return what it, or another, is to check next."""
         self.verifier.answered(datanode_id, answers, now_ms)
+        vouch(self._connected(datanode_id), answers)
         return self.next_checks(now_ms)
 
     def next_checks(self, now_ms: int) -> list[Dispatch]:
@@ -362,13 +363,8 @@ class Cluster:
     @contextmanager
     def sight(self, view: View, now_ms: int) -> Iterator[Sight]:
         """What an inspection looks at, for one slice of it."""
-        around = Circumstances(
-            self.datanodes,
-            self._redundancy,
-            self._assessor.conditions,
-            self._safe_mode.reason(),
-            now_ms,
-        )
+        conditions, reason = self._assessor.conditions, self._safe_mode.reason()
+        around = Circumstances(self.datanodes, self._redundancy, conditions, reason, now_ms)
         with self._soft.snapshot() as soft:
             yield Sight(view, soft, self._assessor, around)
 
@@ -392,10 +388,3 @@ class Cluster:
             yield Tables(view, transaction, self.datanodes.replica_counts)
         finally:
             transaction.commit()
-
-
-def _known_storages(request: RegisterDatanode, view: View) -> Iterator[Storage]:
-    for status in request.storages:
-        value = view.get(STORAGES, status.storage_id.encode())
-        if value is not None:
-            yield STORAGE.decode(value)

@@ -78,6 +78,7 @@ class DatanodeState(msgspec.Struct):
     volumes: dict[int, Volume] = {}
     orders: dict[int, Order] = {}  # by block id
     checks: dict[int, int] = {}  # block id → stamp: replicas that somebody found damaged
+    vouchers: dict[int, int] = {}  # block id → stamp: read whole, and good; 0: to be read
     promised_bytes: int = 0  # to replicas on their way here
     transfers: int = 0  # on their way here
     room_bytes: int = 0  # free on the volume with most room
@@ -212,6 +213,7 @@ class Datanodes:
         state.connected = False
         state.orders.clear()
         state.checks.clear()
+        state.vouchers.clear()
         if state.liveness is Liveness.LIVE:
             state.liveness, state.stale_since_ms = Liveness.STALE, self.ran_ms
 

@@ -3,8 +3,10 @@ into quarantine when its block lives elsewhere."""
 
 from dolmen.protocol.datanode_messages import (
     ChangeKind,
+    CheckReplica,
     InvalidateReplica,
     QuarantineReplica,
+    ReplicaChecked,
     ReplicaState,
     TransferReplica,
 )
@@ -35,6 +37,12 @@ def quarantine_orders(world: ReplicaWorld) -> list[int]:
     return [index for index, command in world.sent if command == QUARANTINE]
 
 
+def checked(world: ReplicaWorld, index: int, problem: str = "") -> None:
+    """This datanode has read its replica."""
+    answer = ReplicaChecked(BLOCK, STAMP, problem)
+    world.cluster.take_checked(datanode_id(index), (answer,), world.now_ms)
+
+
 def locations(world: ReplicaWorld) -> list[tuple[str, bool]]:
     found = world.cluster.locations(world.block(1), "host 0")
     return [(location.datanode_id, location.stale) for location in found]
@@ -52,10 +60,32 @@ def test_a_damaged_replica_counts_no_more_and_is_shown_as_corrupt() -> None:
 def test_a_damaged_replica_is_put_into_quarantine_when_a_good_one_lives_elsewhere() -> None:
     world = world_of(3)
     world.store(0, DAMAGED)
+    world.tick()
+    assert quarantine_orders(world) == [0]
+    assert not any(isinstance(command, InvalidateReplica) for _, command in world.sent)
+
+
+def test_the_only_good_replica_is_read_whole_before_others_are_put_into_quarantine() -> None:
+    world = world_of(3)
+    world.store(0, DAMAGED)
     world.store(1, DAMAGED)
+    world.pass_time(11_000, beating=range(3))
+    assert world.sent == [(2, CheckReplica(BLOCK, STAMP))]
+    checked(world, 2)
     world.tick()
     assert quarantine_orders(world) == [0, 1]
-    assert not any(isinstance(command, InvalidateReplica) for _, command in world.sent)
+
+
+def test_a_check_that_comes_to_nothing_is_ordered_again_and_vouches_for_nothing() -> None:
+    world = world_of(2, replication=2)
+    world.store(0, DAMAGED)
+    world.tick()
+    checked(world, 1, "the process has too many files open")
+    world.pass_time(2000, beating=(0, 1))
+    assert world.sent == 2 * [(1, CheckReplica(BLOCK, STAMP))]
+    world.leave(1)
+    world.tick()
+    assert quarantine_orders(world) == []
 
 
 def test_after_quarantine_the_replica_is_made_anew_in_place() -> None:
@@ -90,6 +120,8 @@ def test_a_datanode_that_has_not_reported_in_full_is_no_proof_for_a_quarantine()
     world.pass_time(2000, beating=(0, 1))
     assert quarantine_orders(world) == []
     world.report(1)
+    world.tick()
+    checked(world, 1)
     world.tick()
     assert quarantine_orders(world) == [0]
 
