@@ -1,6 +1,8 @@
-"""Racks and balancing on real processes: a rack lost, one that appears, an empty datanode filled."""
+"""Racks and balancing on real processes: a rack lost, one that appears, a datanode filled."""
 
 import asyncio
+import json
+import signal
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -228,4 +230,77 @@ def test_balancing_that_is_interrupted_leaves_every_block_as_it_should_be(tmp_pa
 
     # A datanode takes a block a second: some seconds pass until all is even.
     with RealCluster(tmp_path, 2, replication="2", repair_rate="1MiB") as cluster:
+        asyncio.run(run())
+
+
+# ---------------------------------------------------------------- the commands
+
+
+def test_the_commands_tell_what_became_of_it(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with cluster.ready() as client:
+            await write_files(client)
+            even = cluster.shell("admin", "balance", "--json")
+            assert even.returncode == 0, even.stderr
+            assert json.loads(even.stdout)["balanced"]
+            await add_an_empty_datanode(cluster, client)
+            await check_balance_command(cluster, f"{await threshold(client):.9f}%")
+            await cluster.until_disks_hold(2 * FILES)
+
+    with RealCluster(tmp_path, 2, replication="2") as cluster:
+        asyncio.run(run())
+        refused = cluster.shell("admin", "topology", "reload")
+        assert refused.returncode == 4
+        assert b"--topology" in refused.stderr
+        assert cluster.shell("admin", "balance", "--threshold", "0%").returncode == 2
+        cluster.namenode.kill()
+        assert cluster.shell("admin", "balance", "--retry-for", "100ms").returncode == 6
+        assert cluster.shell("admin", "topology", "reload", "--retry-for", "100ms").returncode == 6
+
+
+async def check_balance_command(cluster: RealCluster, percent: str) -> None:
+    done = await asyncio.to_thread(cluster.shell, "admin", "balance", "--threshold", percent)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(b"balanced: ")
+    assert b"under way" in done.stderr
+
+
+def test_ctrl_c_ends_balancing(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with cluster.ready() as client:
+            await write_files(client)
+            await add_an_empty_datanode(cluster, client)
+            percent = f"{await threshold(client):.9f}"
+            child = cluster.shell.start("admin", "balance", "--json", "--threshold", percent)
+            assert child.stdout is not None
+            first = await asyncio.to_thread(child.stdout.readline)
+            assert not json.loads(first)["ended"]
+            child.send_signal(signal.SIGINT)
+            _, said = await asyncio.to_thread(child.communicate)
+            assert child.returncode == 130, said
+            assert not (await client.operator.balance(float(percent))).ended, "nobody else asks"
+            await client.operator.balance(float(percent), stop=True)
+            await cluster.until_healed(client)
+            await cluster.until_disks_hold(2 * FILES)
+
+    with RealCluster(tmp_path, 2, replication="2", repair_rate="1MiB") as cluster:
+        asyncio.run(run())
+
+
+def test_the_topology_is_read_again_by_a_command(tmp_path: Path) -> None:
+    file = tmp_path / "topology"
+
+    async def run() -> None:
+        async with cluster.ready():
+            file.write_text(topology(cluster, "/one", "/two"))
+            text = await asyncio.to_thread(cluster.shell.output, "admin", "topology", "reload")
+            assert text == "1 datanodes are in another rack now; the file has 2\n"
+            words = ("admin", "topology", "reload", "--json")
+            text = await asyncio.to_thread(cluster.shell.output, *words)
+            assert json.loads(text) == {"changed": 0, "racks": 2}
+
+    cluster = cluster_of(tmp_path / "cluster", ("/a", "/b"))
+    file.write_text(topology(cluster, "/one", "/one"))
+    cluster.namenode.words += ("--topology", file)
+    with cluster:
         asyncio.run(run())
