@@ -53,12 +53,12 @@ class OneLineFormatter(logging.Formatter):
 
 
 def start_log(options: LogOptions) -> logging.handlers.MemoryHandler:
-    """Log by way of a handler that holds all but warnings, until it is let go."""
+    """Log by way of a handler that holds what is said, until it is let go."""
     # A full disk must not make each event a traceback on standard error.
     logging.raiseExceptions = options.file is None
     target = file_handler(options.file) if options.file else logging.StreamHandler(sys.stderr)
     target.setFormatter(OneLineFormatter())
-    held = logging.handlers.MemoryHandler(HELD_LINES_MAX, logging.WARNING, target)
+    held = logging.handlers.MemoryHandler(HELD_LINES_MAX, logging.CRITICAL, target)
     logging.basicConfig(level=options.level.upper(), handlers=[held])
     logging.captureWarnings(True)
     # A line for each segment would be most of the log.

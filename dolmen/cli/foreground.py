@@ -59,8 +59,9 @@ def serve(role: str, make: Callable[[], Node], log: LogOptions) -> None:
     try:
         asyncio.run(_run_until_stopped(role, make, held))
     except StartRefused as error:
-        held.buffer.clear()
-        if log.file is not None:
+        if log.file is None:
+            held.buffer.clear()
+        else:
             LOG.error("%s does not start: %s", role, error.message)
         raise
     except Exception:
