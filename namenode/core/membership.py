@@ -1,5 +1,7 @@
 """Decides about members: a datanode and its volumes, as they stay known over restarts."""
 
+from collections.abc import Iterator
+
 from dolmen.protocol.client_messages import Done
 from dolmen.protocol.datanode_messages import RegisterDatanode
 from dolmen.protocol.errors import InvalidRequest, WrongCluster
@@ -8,7 +10,7 @@ from namenode.core import tables
 from namenode.core.edits import AnyEdit, DatanodeRegistered, StorageRegistered
 from namenode.core.lookup import load_meta
 from namenode.core.outcome import Outcome
-from namenode.core.records import DATANODE, STORAGE
+from namenode.core.records import DATANODE, STORAGE, Storage
 from namenode.core.tables import View
 
 ID_LIMIT_BYTES = 64
@@ -44,6 +46,14 @@ def register_datanode(request: RegisterDatanode, view: View) -> Outcome:
                 f"{request.datanode_id}: a volume cannot move to another datanode's directories"
             )
     return Outcome(Done(), tuple(edits))
+
+
+def known_storages(request: RegisterDatanode, view: View) -> Iterator[Storage]:
+    """Yield the records of the volumes with which a datanode registers, as far as there are any."""
+    for status in request.storages:
+        value = view.get(tables.STORAGES, status.storage_id.encode())
+        if value is not None:
+            yield STORAGE.decode(value)
 
 
 def is_datanode(view: View, datanode_id: str) -> bool:
