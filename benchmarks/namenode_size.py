@@ -38,7 +38,7 @@ BARE_NAME = "Python with the same imports"
 
 POLL_S = 0.002
 
-BYTES_PER_FILE = 6000
+BYTES_PER_FILE = 3000
 """Above what tables, log, and three checkpoints of them take while one is being written."""
 
 
