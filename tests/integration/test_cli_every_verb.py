@@ -28,7 +28,7 @@ ELSEWHERE = {
     "namenode": "test_cli_daemons",
     "datanode": "test_cli_daemons",
     "completion": "unit/cli/test_completion",
-    "quarantine": "test_quarantine_command",
+    "quarantine": "unit/cli/test_quarantine",
 }
 
 
