@@ -50,7 +50,8 @@ PLUGIN = Reach(
     STANDARD,
     PURE_LIBRARIES | {"fsspec"},
 )
-#: The command line, the local cluster and the simulation: imported by each other and tests alone.
+#: The command line, the local cluster and the simulation: imported by each other, the benchmarks
+#: and tests alone.
 OUTER = Reach(frozenset(PACKAGES), STANDARD, ALL_LIBRARIES)
 
 #: They measure all of it, and nothing that is measured knows of them.
