@@ -136,7 +136,11 @@ class Upkeep:
         self._gained |= changes.roomier_rack
         looked_ms = self._looked_ms
         due = looked_ms is None or self._datanodes.ran_ms >= looked_ms + LOOK_PAUSE_MS
-        if changes.second_rack or (self._gained and due):
+        if self._gained and due:
+            self._looked_ms = self._datanodes.ran_ms
+            self.look_at_all()
+            return
+        if changes.second_rack:
             self.look_at_all()
             return
         if changes.new_host or changes.roomier_host:
@@ -149,7 +153,7 @@ class Upkeep:
         """Racks are others now, or have room: any block may be spread better, or worse."""
         if self._parts.safe_mode.starting:
             return  # its end looks at all blocks
-        self._gained, self._looked_ms = False, self._datanodes.ran_ms
+        self._gained = False
         self._assessor.cramped.in_racks_bytes = None
         self._walks.add(NamespaceWalk())
 
