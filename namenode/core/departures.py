@@ -83,5 +83,7 @@ class Departures:
     def _has_left(self, datanode: DatanodeState) -> bool:
         if datanode.liveness is Liveness.STALE or not self.progress(datanode).done:
             return False
+        if self._datanodes.awaited() is not None:
+            return False  # what others are believed to have may not be there any more
         known = datanode.liveness is Liveness.LIVE or bool(datanode.volumes)
         return known or not self._assessor.conditions.count(Condition.MISSING)

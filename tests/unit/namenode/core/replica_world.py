@@ -28,9 +28,20 @@ from namenode.core.apply import apply_group
 from namenode.core.cluster import Cluster, ClusterOptions, Means
 from namenode.core.datanodes import Patience
 from namenode.core.dispatch import Moment
-from namenode.core.edits import ClusterFormatted, DatanodeRegistered, StorageRegistered
+from namenode.core.edits import (
+    AdminStateSet,
+    ClusterFormatted,
+    DatanodeRegistered,
+    StorageRegistered,
+)
 from namenode.core.lookup import load_block, load_inode, load_meta
-from namenode.core.outcome import BlocksChanged, BlocksDropped, BlocksForgotten, Effect
+from namenode.core.outcome import (
+    AdminStateChanged,
+    BlocksChanged,
+    BlocksDropped,
+    BlocksForgotten,
+    Effect,
+)
 from namenode.core.redundancy import RepairOptions
 from namenode.core.replica_reports import pieces_of
 from namenode.core.rounds import UpkeepOptions
@@ -193,6 +204,20 @@ class ReplicaWorld:
     def block(self, number: int) -> records.Block:
         with self.durable.snapshot() as view:
             return load_block(view, block_number(number))
+
+    def set_admin_state(self, index: int, state: records.AdminState) -> None:
+        edit = AdminStateSet(datanode_id(index), state)
+        with self.writing() as writer:
+            apply_group((edit,), writer, load_meta(writer).applied_txid + 1)
+        self.tell(AdminStateChanged(datanode_id(index), state))
+
+    def settle_admin_states(self) -> list[int]:
+        """Make the changes that are due; return who has left."""
+        left = []
+        for change in self.cluster.due_changes(self.now_ms):
+            left.append(self.index_of(change.datanode_id))
+            self.set_admin_state(left[-1], change.admin_state)
+        return left
 
     # ------------------------------------------------------------ the namenode
 
