@@ -10,6 +10,7 @@ import pytest
 from dolmen.client import Client
 from dolmen.protocol.errors import NoSpace, NoSuchPath
 from dolmen.protocol.operator_messages import ClusterReport, DatanodeReport
+from fsspec_plugin import DolmenFileSystem
 from tests.integration.real_cluster import RealCluster, content, eventually, pieces
 from tests.integration.tmpfs import SmallDisk, SmallDisks
 
@@ -80,6 +81,11 @@ async def write_and_fill(client: Client, path: str, full: list[SmallDisk]) -> No
                     disk.fill(leave_bytes=100_000)
 
 
+def write_by_fsspec(address: str) -> None:
+    host, port = address.split(":")
+    DolmenFileSystem(host, int(port), retry_for="1s").pipe_file("/f", DATA)
+
+
 def test_a_file_that_meets_one_full_disk_is_finished_elsewhere(
     tmp_path: Path, small_disks: SmallDisks
 ) -> None:
@@ -111,6 +117,9 @@ def test_when_no_disk_has_room_the_writer_hears_so_and_nothing_half_written_stay
             await rig.cluster.until(client, lambda now: now.free_bytes < MIB)
             with pytest.raises(NoSpace, match="bytes, and no datanode has more than"):
                 await impatient.write_file("/g", DATA)
+        with pytest.raises(OSError, match="no datanode has more than") as told:
+            await asyncio.to_thread(write_by_fsspec, rig.cluster.address)
+        assert told.value.errno == errno.ENOSPC
         with pytest.raises(NoSuchPath):
             await client.info("/f")
         assert await client.read_file("/before") == DATA
