@@ -162,6 +162,14 @@ def test_replication_and_other_settings_are_the_clusters() -> None:
         assert cluster.report().under_replicated_blocks == 0
 
 
+def test_its_datanodes_are_in_as_many_racks_as_asked_for() -> None:
+    with LocalCluster(datanodes=3, racks=2) as cluster:
+        racks = sorted(datanode.rack for datanode in cluster.report().datanodes)
+        assert racks == ["/rack-0", "/rack-0", "/rack-1"]
+    with pytest.raises(ValueError, match="racks"):
+        LocalCluster(datanodes=2, racks=3)
+
+
 def test_its_filesystem_reads_what_was_written() -> None:
     with LocalCluster(datanodes=1) as cluster:
         filesystem = cluster.filesystem()

@@ -101,7 +101,7 @@ def settled(shape: Shape) -> WatchedWorld:
     return world
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(shapes())
 def test_it_ends_and_leaves_every_block_and_every_datanode_no_worse_off(shape: Shape) -> None:
     world = settled(shape)
