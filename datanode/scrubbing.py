@@ -132,9 +132,7 @@ class Scrubber:
 
         cost_bytes = cost_of(replica.length_bytes)
         try:
-            problem = await self._verifier.verify(replica.block_id, replica.stamp, pause)
-            if problem:
-                LOG.warning("scrubbing found %s damaged: %s", replica, problem)
+            await self._verifier.verify(replica.block_id, replica.stamp, pause)
         except DolmenError as error:
             LOG.info("scrubbing passed over %s: %s", replica, error)
         await asyncio.sleep(max(0.0, began_s + cost_bytes / rate - loop.time()))
