@@ -8,10 +8,10 @@ than a call may: then the caller is told to ask again, and finds the outcome whe
 import asyncio
 import errno
 import logging
+from typing import Protocol
 
 from dolmen.protocol.errors import DataDamaged, DolmenError, NoSpace, Overloaded
 from dolmen.protocol.operator_messages import CheckpointWritten
-from namenode.checkpoint import Checkpointer
 
 log = logging.getLogger(__name__)
 
@@ -27,10 +27,17 @@ ASKERS_LIMIT = 100
 Outcome = CheckpointWritten | DolmenError
 
 
+class Writes(Protocol):
+    """Structurally `namenode.checkpoint.Checkpointer`, as far as it is needed here."""
+
+    async def run_asked(self) -> int: ...
+    async def run_if_due(self) -> bool: ...
+
+
 class CheckpointCalls:
     """The loop that writes checkpoints, and those who wait for one."""
 
-    def __init__(self, checkpointer: Checkpointer) -> None:
+    def __init__(self, checkpointer: Writes) -> None:
         self._checkpointer = checkpointer
         self._asked: dict[bytes, asyncio.Future[Outcome]] = {}  # by client
         self._next: asyncio.Future[Outcome] | None = None  # what is not begun yet
