@@ -24,7 +24,6 @@ from dolmen.protocol.datanode_messages import (
     CheckReplica,
     InvalidateReplica,
     QuarantineReplica,
-    ReportAgain,
     TransferReplica,
 )
 from dolmen.protocol.errors import DolmenError, NoSuchReplica
@@ -77,9 +76,7 @@ class CommandRunner:
     def take(self, command: AnyCommand) -> None:
         """Queue an order; report it as failed if too many wait."""
         try:
-            if isinstance(command, ReportAgain):
-                self._reporter.report_all()
-            elif isinstance(command, TransferReplica):
+            if isinstance(command, TransferReplica):
                 self._removals.pop(command.block_id, None)
                 self._transfers.put_nowait(command)
             elif isinstance(command, CheckReplica):
@@ -87,9 +84,8 @@ class CommandRunner:
             else:
                 self._take_removal(command)
         except asyncio.QueueFull:
-            if not isinstance(command, ReportAgain):
-                reason = f"{QUEUE_LIMIT} commands wait already"
-                self._reporter.command_failed(command.block_id, reason)
+            reason = f"{QUEUE_LIMIT} commands wait already"
+            self._reporter.command_failed(command.block_id, reason)
 
     def _take_removal(self, command: Removal) -> None:
         if len(self._removals) >= QUEUE_LIMIT:

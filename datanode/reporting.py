@@ -31,7 +31,6 @@ class Reporter:
         self._random = random
         self._queue = ReportQueue()
         self._wake = asyncio.Event()
-        self._full_wanted = False
 
     @property
     def queued(self) -> int:
@@ -62,11 +61,6 @@ class Reporter:
         """What only this connection's namenode waited for need not be told."""
         self._queue.connection_lost()
 
-    def report_all(self) -> None:
-        """Have everything reported again."""
-        self._full_wanted = True
-        self._wake.set()
-
     def heartbeat(self) -> None:
         """Have what is not urgent go out too."""
         if len(self._queue):
@@ -74,20 +68,18 @@ class Reporter:
 
     async def run(self, store: BlockStore, send: Send) -> None:
         """Report in full, then every change, until cancelled or the connection is lost."""
-        self._full_wanted = True
+        await self._send_all(store, send)
         while True:
-            if self._full_wanted or self._queue.overflowed:
+            if self._queue.overflowed:
                 await self._send_all(store, send)
             self._wake.clear()
-            while len(self._queue) and not self._full_wanted:
+            while len(self._queue):
                 batch = self._queue.batch()
                 await send(batch)
                 self._queue.taken(batch)
-            if not self._full_wanted:
-                await self._wake.wait()
+            await self._wake.wait()
 
     async def _send_all(self, store: BlockStore, send: Send) -> None:
-        self._full_wanted = False
         self._queue.start_over()
         report_id = self._random.getrandbits(REPORT_ID_BITS)
         for page in pages(report_id, store.inventory(), store.report):

@@ -187,7 +187,7 @@ def _lines(options: CheckOptions, found: Findings) -> list[str]:
     if options.verify:
         lines.append(
             f"verified: {found.sound} sound, {found.damaged} damaged,"
-            f" {found.unanswered} not answered because their datanode is away"
+            f" {found.unanswered} that nobody could check"
         )
     problems = list(found.problems.values())
     lines += [_line(options, problem) for problem in problems[:SHOWN_LIMIT]]

@@ -189,10 +189,6 @@ class CheckReplica(Command, frozen=True, tag=3):
     stamp: int
 
 
-class ReportAgain(Command, frozen=True, tag=4):
-    """Send a full block report."""
-
-
 class QuarantineReplica(Command, frozen=True, tag=5):
     """Put this DAMAGED replica into quarantine: the block lives elsewhere."""
 
@@ -200,7 +196,7 @@ class QuarantineReplica(Command, frozen=True, tag=5):
     stamp: int
 
 
-AnyCommand = TransferReplica | InvalidateReplica | CheckReplica | ReportAgain | QuarantineReplica
+AnyCommand = TransferReplica | InvalidateReplica | CheckReplica | QuarantineReplica
 
 
 # ---------------------------------------------------------------- replies

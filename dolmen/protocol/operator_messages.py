@@ -207,7 +207,7 @@ class Verification(msgspec.Struct, frozen=True, array_like=True, tag=111):
     pending: int  # replicas that have not answered
     sound: int
     damaged: int
-    unanswered: int  # replicas whose datanode is gone: nobody can say
+    unanswered: int  # replicas whose datanode is gone, or could not judge: nobody can say
     after: str
     more: bool
     findings: tuple[Problem, ...] = ()  # CORRUPT: the first damaged ones of a page that has ended

@@ -4,14 +4,19 @@ Good replicas and damaged ones are; one that never was whole, or is of an older 
 nothing either way and goes by itself.
 """
 
+from collections.abc import Iterable
+
 import msgspec
 
 from dolmen.protocol.client_messages import EntryKind
+from dolmen.protocol.datanode_messages import ReplicaChecked, ReplicaState
 from dolmen.protocol.operator_messages import Problem, ProblemKind, VerifyBlocks
-from namenode.core.block_map import Standing, Worth, counting, look_up
+from namenode.core.block_map import Standing, Worth, counting, look_up, rows_of
+from namenode.core.datanodes import DatanodeState
 from namenode.core.inspection import BLOCKS_PER_SLICE, ENTRIES_PER_SLICE, Sight
 from namenode.core.lookup import load_meta
 from namenode.core.portions import Measure, take_slice
+from namenode.core.tables import View
 
 REASON_LIMIT = 200
 """Characters of what a datanode says is wrong with a replica."""
@@ -87,3 +92,16 @@ def problem_of(sight: Sight, finding: Finding) -> Problem:
         reason=f"found damaged on {where}: {finding.problem[:REASON_LIMIT]}",
         expected_in_s=None,
     )
+
+
+def damaged_blocks(
+    answers: Iterable[ReplicaChecked], datanode: DatanodeState, soft: View
+) -> set[int]:
+    """Return the blocks, of those with a problem, whose replica on this datanode is DAMAGED."""
+    return {
+        answer.block_id
+        for answer in answers
+        if answer.problem
+        for row in rows_of(soft, answer.block_id)
+        if row.storage_number in datanode.volumes and row.replica.state == ReplicaState.DAMAGED
+    }

@@ -23,19 +23,21 @@ from dolmen.protocol.datanode_messages import (
     ReplicaChecked,
     ReportBlocks,
 )
-from dolmen.protocol.errors import AccessDenied, InvalidRequest, WrongCluster
+from dolmen.protocol.errors import InvalidRequest
 from dolmen.protocol.operator_messages import ClusterReport, DatanodeReport
 from dolmen.protocol.tokens import ClusterKeys, Target
 from namenode.core import cluster_report
 from namenode.core.assessment import Assessor
 from namenode.core.balancing import Balancer
 from namenode.core.block_map import Holding, Tables, good, holdings, rows_of
+from namenode.core.checks import damaged_blocks
 from namenode.core.datanodes import Datanodes, DatanodeState, Liveness, Patience
 from namenode.core.deletions import vouch
 from namenode.core.dispatch import Dispatch, Moment
 from namenode.core.figures import ClusterFigures, gather
 from namenode.core.inspection import Sight
 from namenode.core.intake import Intake
+from namenode.core.joining import check_may_join
 from namenode.core.knowledge import Wish
 from namenode.core.locations import Reader
 from namenode.core.lookup import load_meta
@@ -180,21 +182,7 @@ class Cluster:
 
     def check_may_join(self, request: RegisterDatanode, view: View) -> None:
         """Raise if this datanode has followed a newer namenode, or is connected already."""
-        epoch = load_meta(view).epoch
-        if request.highest_epoch > epoch:
-            raise WrongCluster(
-                f"this datanode has followed a namenode of epoch {request.highest_epoch} and this"
-                f" one is of epoch {epoch}: it works on an old copy of the namespace; start the"
-                " namenode on its newest directory"
-            )
-        known = self.datanodes.get(request.datanode_id)
-        elsewhere = known and known.connected and known.address != request.address
-        if known and elsewhere and known.liveness is Liveness.LIVE:
-            raise AccessDenied(
-                f"datanode {request.datanode_id} is connected already, from {known.address}:"
-                " its directories have been copied, or two processes serve them; give a new"
-                " datanode empty directories"
-            )
+        check_may_join(request, self.datanodes, view)
 
     def join(self, request: RegisterDatanode, view: View) -> None:
         """A datanode's registration is durable: it is LIVE."""
@@ -279,6 +267,8 @@ class Cluster:
                 self._intake.take_change(datanode, change, tables)
                 if change.kind is ChangeKind.DELETED:
                     self.verifier.deleted(datanode_id, change.replica.block_id)
+                elif change.kind is ChangeKind.CORRUPT:
+                    self.verifier.put_aside(datanode_id, change.replica.block_id)
         return [change.replica.block_id for change in changes]
 
     def take_failures(
@@ -299,8 +289,11 @@ class Cluster:
         self, datanode_id: str, answers: tuple[ReplicaChecked, ...], now_ms: int
     ) -> list[Dispatch]:
         """A datanode has checked replicas; return what it, or another, is to check next."""
-        self.verifier.answered(datanode_id, answers, now_ms)
-        vouch(self._connected(datanode_id), answers)
+        datanode = self._connected(datanode_id)
+        with self._soft.snapshot() as soft:
+            damaged = damaged_blocks(answers, datanode, soft)
+        self.verifier.answered(datanode_id, answers, damaged, now_ms)
+        vouch(datanode, answers)
         return self.next_checks(now_ms)
 
     def next_checks(self, now_ms: int) -> list[Dispatch]:

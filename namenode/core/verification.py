@@ -4,10 +4,11 @@ A page is the replicas of some files. Each of them is asked of its datanode once
 wait for it, and a few at a time, so that hints of readers and repair do not wait behind a disk's
 worth of reading. An answer settles a replica; so does that it was deleted meanwhile. What a
 datanode was asked is void with its connection, and asked again when it is back; one that is away,
-or says nothing, for too long leaves its replicas unanswered. Nobody's page is kept for long.
+or says nothing, for too long leaves its replicas unanswered, as does one whose disk is in trouble.
+Nobody's page is kept for long.
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from itertools import islice
 
 import msgspec
@@ -82,6 +83,7 @@ class _Line:
         self.waiting: dict[int, Check] = {}  # by block id, as below
         self.asked: dict[int, Check] = {}
         self.pages: dict[int, list[Page]] = {}
+        self.put_aside: set[int] = set()  # of what was asked, found damaged, and not there now
         self.state: DatanodeState | None = None  # of the connection over which it was asked
         self.seen_ms = 0  # when its datanode was last there
         self.moved_ms = 0  # when it last answered, or had nothing to answer
@@ -90,6 +92,7 @@ class _Line:
         """A replica is not awaited any more; return the pages that waited."""
         self.waiting.pop(block_id, None)
         self.asked.pop(block_id, None)
+        self.put_aside.discard(block_id)
         pages = self.pages.pop(block_id, [])
         for page in pages:
             page.pending -= 1
@@ -158,8 +161,17 @@ class Verifier:
                 del self._pages[key]
         return page.told()
 
-    def answered(self, datanode_id: str, answers: Iterable[ReplicaChecked], now_ms: int) -> None:
-        """A datanode has checked some replicas."""
+    def answered(
+        self,
+        datanode_id: str,
+        answers: Iterable[ReplicaChecked],
+        damaged: Container[int],
+        now_ms: int,
+    ) -> None:
+        """A datanode has answered for some replicas; of these blocks it holds a `damaged` one.
+
+        What has a problem and is not known as damaged could not be judged: nobody can say.
+        """
         line = self._lines.get(datanode_id)
         if line is None:
             return
@@ -168,8 +180,18 @@ class Verifier:
             check = line.asked.get(answer.block_id)
             if check is None:
                 continue
+            judged = answer.block_id in damaged or answer.block_id in line.put_aside
             for page in line.settle(answer.block_id):
-                page.take(check, answer.problem)
+                if answer.problem and not judged:
+                    page.unanswered += 1
+                else:
+                    page.take(check, answer.problem)
+
+    def put_aside(self, datanode_id: str, block_id: int) -> None:
+        """A replica was found damaged and is not there any more; its answer comes."""
+        line = self._lines.get(datanode_id)
+        if line is not None and block_id in line.asked:
+            line.put_aside.add(block_id)
 
     def deleted(self, datanode_id: str, block_id: int) -> None:
         """A replica was deleted meanwhile: there is nothing to check."""

@@ -14,7 +14,7 @@ import msgspec
 from namenode.core.block_map import Holding, Known, Worth, counting, damaged
 from namenode.core.conditions import REPAIRED, UNDER_REPLICATED, Condition, Conditions
 from namenode.core.datanodes import VANISHED_WINDOW_MS, Datanodes, DatanodeState, Liveness
-from namenode.core.deletions import proven
+from namenode.core.deletions import BELIEVED, proven
 from namenode.core.records import Block
 from namenode.core.redundancy import TRANSFERS_LIMIT, Redundancy, Transfer
 
@@ -123,11 +123,18 @@ def _damage(trouble: Trouble, around: Circumstances) -> list[str]:
     if ordered := [d for d in waiting if trouble.block.block_id in d.orders]:
         told.append(f"the damaged replica on {_names(ordered)} goes into quarantine")
     if left := [d for d in waiting if trouble.block.block_id not in d.orders]:
-        reason = around.datanodes.vanished() or _lacking_proof(trouble, 1) or "it is its turn soon"
+        reason = around.datanodes.vanished() or _lacking_proof(trouble, 1) or _next_step(trouble)
         told.append(f"the damaged replica on {_names(left)} stays for now: {reason}")
     if aside := _known(trouble.corrupt - {d.datanode_id for d in waiting}, around):
         told.append(f"a damaged replica was found on {_names(aside)}")
     return told
+
+
+def _next_step(trouble: Trouble) -> str:
+    witnesses = proven(trouble.held, trouble.block.block_id)
+    if len(witnesses) < BELIEVED:
+        return f"the only good one, on {_names(witnesses)}, is read whole first"
+    return "it is its turn soon"
 
 
 def _quarantine_s(trouble: Trouble, around: Circumstances) -> float | None:

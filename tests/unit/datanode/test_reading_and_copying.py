@@ -13,7 +13,6 @@ from dolmen.protocol.datanode_messages import (
     InvalidateReplica,
     QuarantineReplica,
     ReplicaState,
-    ReportAgain,
     TransferReplica,
 )
 from dolmen.protocol.errors import (
@@ -319,18 +318,5 @@ def test_a_copy_of_nothing_needs_no_source_that_has_something() -> None:
         await world.copy(b, 0, b"", a)
         await world.write(DATA[:CHUNK_BYTES], b)
         await world.finalize(DATA[:CHUNK_BYTES], b)
-
-    world.run(scenario())
-
-
-def test_the_namenode_may_ask_for_everything_again() -> None:
-    world = World()
-
-    async def scenario() -> None:
-        await stored(world, "a")
-        world.namenode.pages.clear()
-        world.namenode.order(world.nodes["a"].datanode_id, ReportAgain())
-        await asyncio.sleep(1)
-        assert [one.block_id for one in world.namenode.reported()] == [BLOCK]
 
     world.run(scenario())

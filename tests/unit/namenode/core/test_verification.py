@@ -46,7 +46,7 @@ def begin(verifier: Verifier, *checks: Check, key: tuple[str, str, int] = KEY) -
 
 def answer(verifier: Verifier, number: int, index: int = 0, problem: str = "") -> None:
     answers = (ReplicaChecked(number, STAMP, problem),)
-    verifier.answered(datanode_id(index), answers, NOW_MS)
+    verifier.answered(datanode_id(index), answers, {number} if problem else (), NOW_MS)
 
 
 def test_each_replica_is_asked_of_its_datanode_and_its_answer_counted(verifier: Verifier) -> None:
@@ -64,6 +64,15 @@ def test_each_replica_is_asked_of_its_datanode_and_its_answer_counted(verifier: 
     answer(verifier, 7)
     assert page.pending == 1, "what was not asked, or was answered, counts no more"
     assert verifier.next_checks(NOW_MS) == []
+
+
+def test_what_could_not_be_judged_is_no_damage(verifier: Verifier) -> None:
+    page = begin(verifier, check(1), check(2))
+    verifier.next_checks(NOW_MS)
+    verifier.put_aside(datanode_id(0), 2)
+    answers = [ReplicaChecked(number, STAMP, "its disk is in trouble") for number in (1, 2)]
+    verifier.answered(datanode_id(0), answers, (), NOW_MS)
+    assert (page.unanswered, page.damaged, page.pending) == (1, 1, 0)
 
 
 def test_a_datanode_is_asked_a_few_at_a_time(verifier: Verifier) -> None:

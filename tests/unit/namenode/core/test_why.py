@@ -192,3 +192,9 @@ def test_nothing_is_changed_by_asking() -> None:
     datanode = world.cluster.datanodes.get(datanode_id(2))
     assert datanode is not None
     assert (datanode.free_bytes, datanode.transfers) == (before, 0)
+
+
+def test_a_damaged_replica_waits_until_the_only_good_one_was_read() -> None:
+    world = world_of(2, on=2, replication=2)
+    world.store(0, DAMAGED)
+    assert "the only good one, on host1:9001, is read whole first" in explain(world).reason
