@@ -82,9 +82,10 @@ class Scrubber:
             replica = self._store.get(turn[1])
             if replica is None or (replica.verified_ms, replica.stamp) != (turn[0], turn[2]):
                 continue  # it went, or was verified or written meanwhile
-            await self._take(round_, replica)
+            free_at_s = await self._take(round_, replica)
             if self._now_ms() - round_.saved_ms > round_.save_after_ms:
-                await self._save(round_)
+                await self._save(round_)  # before the pause, which may be long
+            await asyncio.sleep(max(0.0, free_at_s - asyncio.get_running_loop().time()))
 
     async def _look_out(self, round_: "_Round") -> bool:
         """Find the replicas that were not verified for longest; return whether there are any."""
@@ -119,8 +120,8 @@ class Scrubber:
                     cost_bytes += cost_of(replica.length_bytes)
             yield turns, cost_bytes
 
-    async def _take(self, round_: "_Round", replica: Replica) -> None:
-        """Verify one replica, then wait so long that the volume's rate is kept."""
+    async def _take(self, round_: "_Round", replica: Replica) -> float:
+        """Verify one replica; return until when to wait, so that the volume's rate is kept."""
         loop = asyncio.get_running_loop()
         began_s = loop.time()
         overdue = self._now_ms() - replica.verified_ms > self._pace.period_s * 1000
@@ -135,7 +136,7 @@ class Scrubber:
             await self._verifier.verify(replica.block_id, replica.stamp, pause)
         except DolmenError as error:
             LOG.info("scrubbing passed over %s: %s", replica, error)
-        await asyncio.sleep(max(0.0, began_s + cost_bytes / rate - loop.time()))
+        return began_s + cost_bytes / rate
 
     async def _save(self, round_: "_Round") -> None:
         round_.saved_ms = self._now_ms()

@@ -9,7 +9,7 @@ import asyncio
 from dataclasses import dataclass
 from random import Random
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from datanode.block_store import BlockStore
@@ -98,6 +98,7 @@ class Scrubbed:
             )
 
 
+@example([1, 1], HOUR_S, [Life(0.3, False, 0), Life(1.0, False, 0), Life(0.3, False, 0)])
 @settings(max_examples=40)
 @given(
     sizes=st.lists(st.integers(1, 400_000), min_size=1, max_size=8),
