@@ -2,8 +2,9 @@
 
 Each file gets the edits that a client's writing it makes (created, block allocated, block
 committed, published), so that tables and log are what they would be; only the recorded answers,
-which go after ten minutes, are left out, and many files go into one group of edits. Nobody holds
-the blocks: a namenode started on the directory stays in safe mode, and answers what is asked.
+which go after ten minutes, are left out, and many files go into one group of edits. Checkpoints are
+written, and the log is trimmed, as a namenode does it. Nobody holds the blocks: a namenode started
+on the directory stays in safe mode, and answers what is asked.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from dolmen.protocol.client_messages import Done
 from dolmen.protocol.control_messages import CLIENT_ID_BYTES
 from dolmen.protocol.identifiers import ROOT_INODE_ID, make_block_id
 from dolmen.runtime.real_machine import real_machine
+from dolmen.runtime.settings import Settings
 from namenode.core.apply import apply_group
 from namenode.core.edits import (
     AnyEdit,
@@ -58,15 +60,17 @@ async def _load(pipe: Connection, directory: Path, files: range) -> None:
     store = await open_store(machine, StoreOptions(str(directory)))
     journal = Journal(store, apply_group, machine.wall_clock_ms, lambda _: None)
     working = asyncio.create_task(journal.run())
+    checkpointer = store.checkpointer(Settings().checkpoint_every)
     part = FILES_PER_GROUP * GROUPS_IN_FLIGHT
     for start in range(files.start, files.stop, part):
         stop = min(start + part, files.stop)
         await _submit(journal, range(start, stop))
+        await checkpointer.run_if_due()
         if stop < files.stop:
             pipe.send(stop)
     journal.close()
     await working
-    await store.checkpointer(1).run()
+    await checkpointer.run()
     await store.close_clean()
     pipe.send(files.stop)
 
