@@ -16,9 +16,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from dolmen.protocol.datanode_messages import (
     AnyCommand,
     ChangeKind,
+    CheckReplica,
     CommandFailed,
     InvalidateReplica,
     QuarantineReplica,
+    ReplicaChecked,
     ReplicaReport,
     ReplicaState,
     TransferReplica,
@@ -253,6 +255,15 @@ class BlockMapMachine(RuleBasedStateMachine):
             held = self.world.held[index].get(command.block_id)
             if held == replica(command.block_id, command.stamp, ReplicaState.DAMAGED):
                 self._drop(index, command.block_id, ChangeKind.CORRUPT)
+        elif isinstance(command, CheckReplica):
+            self._check(index, command)
+
+    def _check(self, index: int, command: CheckReplica) -> None:
+        block_id, stamp = command.block_id, command.stamp
+        held = self.world.held[index].get(block_id)
+        sound = held is not None and held == replica(block_id, stamp)
+        answer = ReplicaChecked(block_id, stamp, "" if sound else "it is not sound")
+        self.world.cluster.take_checked(datanode_id(index), (answer,), self.world.now_ms)
 
     def _drop(self, index: int, block_id: int, kind: ChangeKind) -> None:
         self.world.lose(index, block_id, kind)
