@@ -10,6 +10,8 @@ from random import Random
 
 import msgspec
 
+from dolmen.simulation.work_plan import Work
+
 NAMENODE = "namenode"
 
 SHORT_DOWN_MS = (1, 2_000)
@@ -83,6 +85,7 @@ class Plan(msgspec.Struct, frozen=True):
     racks: int = 1
     pace: Pace = Pace()
     faults: tuple[Fault, ...] = ()
+    work: Work = Work()
 
     def encode(self) -> str:
         """Return the plan as JSON."""

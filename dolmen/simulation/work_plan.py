@@ -1,0 +1,41 @@
+"""What clients do in a run, as data: a part of the plan.
+
+A kind of work is a file of `workloads`; a plan names those that run beside each other. Work comes
+in bursts with idle time between, if the plan wants a long run that costs little: what goes wrong
+goes wrong in both.
+"""
+
+import msgspec
+
+KINDS = (
+    "owned",
+    "shared",
+    "contest",
+    "trees",
+    "long_readers",
+    "mass_delete",
+    "setrep",
+    "leaving",
+    "balancing",
+    "fsck",
+    "safe_mode",
+)
+"""Every kind of work there is, by the name of its file."""
+
+
+class Work(msgspec.Struct, frozen=True):
+    """What the clients of a run do."""
+
+    kinds: tuple[str, ...] = ("owned", "shared")
+    pause_ms: int = 2_500
+    """Between two operations of a task, on average."""
+    burst_s: int = 0
+    """How long clients work before they are idle; 0: they never are."""
+    idle_s: int = 0
+
+    def rest_s(self, now_s: float) -> float:
+        """Return how long nobody works from now on; 0 in a burst."""
+        if not self.burst_s:
+            return 0.0
+        within_s = now_s % (self.burst_s + self.idle_s)
+        return max(0.0, self.burst_s + self.idle_s - within_s) if within_s >= self.burst_s else 0.0
