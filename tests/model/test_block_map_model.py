@@ -253,7 +253,8 @@ class BlockMapMachine(RuleBasedStateMachine):
                 self._drop(index, command.block_id, ChangeKind.DELETED)
         elif isinstance(command, QuarantineReplica):
             held = self.world.held[index].get(command.block_id)
-            if held == replica(command.block_id, command.stamp, ReplicaState.DAMAGED):
+            state = None if held is None else (held.stamp, held.state)
+            if state == (command.stamp, ReplicaState.DAMAGED):
                 self._drop(index, command.block_id, ChangeKind.CORRUPT)
         elif isinstance(command, CheckReplica):
             self._check(index, command)
