@@ -15,7 +15,7 @@ from dolmen.protocol.errors import DolmenError
 from dolmen.protocol.operator_messages import ClusterReport
 from dolmen.runtime.key_value import fingerprint_of
 from dolmen.simulation.cluster import DIRECTORY, Lives, SimCluster
-from dolmen.simulation.history import CheckFailed
+from dolmen.simulation.finding import CheckFailed
 from dolmen.simulation.sim_disk import SimDisk
 from dolmen.simulation.sim_storage import SimDirectory, SimStorage
 from dolmen.simulation.workloads import SHARED, Workload

@@ -20,16 +20,13 @@ from random import Random
 import xxhash
 
 from dolmen.protocol.errors import DirectoryNotEmpty, DolmenError, NoSuchPath, PathExists
+from dolmen.simulation.finding import CheckFailed
 
 State = dict[str, int]
 """Name → version, of everything in a directory and in the directories in it."""
 
 DIRECTORY = 0
 """Stands for a version."""
-
-
-class CheckFailed(AssertionError):
-    """The cluster did what it promises not to do, or not what it promises."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from dolmen.simulation import virtual_time
 from dolmen.simulation.checkers import Healing, Invariants, Lasting, Namespace, Replay, Replicas
 from dolmen.simulation.cluster import Lives, SimCluster
 from dolmen.simulation.faults import Fault, FaultKind, Plan, make_plan
-from dolmen.simulation.history import CheckFailed
+from dolmen.simulation.finding import CheckFailed
 from dolmen.simulation.trace import Trace
 from dolmen.simulation.workloads import Workload
 

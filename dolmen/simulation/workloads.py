@@ -21,10 +21,10 @@ from dolmen.protocol.errors import (
     TooFewDatanodes,
 )
 from dolmen.simulation.faults import Plan
+from dolmen.simulation.finding import CheckFailed
 from dolmen.simulation.history import (
     DIRECTORY,
     Change,
-    CheckFailed,
     Delete,
     DirectoryHistory,
     Operation,

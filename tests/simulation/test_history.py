@@ -3,10 +3,10 @@
 import pytest
 
 from dolmen.protocol.errors import DirectoryNotEmpty, NoSuchPath, PathExists
+from dolmen.simulation.finding import CheckFailed
 from dolmen.simulation.history import (
     DIRECTORY,
     Change,
-    CheckFailed,
     Delete,
     DirectoryHistory,
     Register,
