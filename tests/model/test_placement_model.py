@@ -3,7 +3,7 @@
 from collections import Counter
 from random import Random
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from namenode.core.excess import choose_excess
@@ -75,6 +75,49 @@ def _check_racks(request: Request, able: list[Site], chosen: list[Site]) -> None
             others = [other for other in able if other.host not in hosts]
             assert site.rack not in racks or all(other.rack in racks for other in others)
         places.append((site.host, site.rack))
+
+
+@settings(max_examples=50)
+@given(
+    rooms=st.lists(st.sampled_from([1000, 2000, 4000]), min_size=2, max_size=6),
+    seed=st.integers(0, 1 << 32),
+)
+def test_draws_are_in_proportion_to_room_in_any_cluster(rooms: list[int], seed: int) -> None:
+    """Within six standard deviations: no draw of chance comes to that."""
+    sites = [Site(f"d{n}", f"h{n}", free_bytes=room) for n, room in enumerate(rooms)]
+    roster, random, draws = Roster(sites), Random(seed), 1000
+    drawn = Counter(choose(roster, Request(1, 1), random)[0].datanode_id for _ in range(draws))
+    whole = sum(room + 1 for room in rooms)
+    for site in sites:
+        share = (site.free_bytes + 1) / whole
+        spread = 6 * (draws * share * (1 - share)) ** 0.5
+        assert abs(drawn[site.datanode_id] - draws * share) <= spread
+
+
+@given(st.data())
+def test_the_third_replica_is_in_the_rack_of_the_second_when_that_can_take_it(
+    data: st.DataObject,
+) -> None:
+    sites = data.draw(clusters())
+    random = Random(data.draw(st.integers(0, 99)))
+    chosen = choose(Roster(sites), Request(3, LENGTH_BYTES, writer_host="h0"), random)
+    if len(chosen) < 3 or chosen[0].rack == chosen[1].rack:
+        return
+    taken, hosts = chosen[:2], {site.host for site in chosen[:2]}
+    able = [s for s in sites if s not in taken and s.free_bytes >= LENGTH_BYTES]
+    same = [site for site in able if site.rack == chosen[1].rack and site.host not in hosts]
+    if same:
+        assert chosen[2] in same
+
+
+@given(st.data())
+def test_whoever_is_not_able_is_never_chosen(data: st.DataObject) -> None:
+    sites = data.draw(clusters())
+    request = data.draw(requests(sites))
+    able = {site.datanode_id for site in sites if data.draw(st.booleans())}
+    random = Random(data.draw(st.integers(0, 99)))
+    chosen = choose(Roster(sites), request, random, lambda site: site.datanode_id in able)
+    assert {site.datanode_id for site in chosen} <= able
 
 
 @given(clusters(), st.integers(1, 5))
