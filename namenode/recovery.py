@@ -7,21 +7,21 @@ no program may solve by forgetting one of the two: the namenode stops with a mes
 """
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import msgspec
 
 from dolmen.protocol.errors import DataDamaged, StartRefused, UnsupportedVersion
-from dolmen.runtime.key_value import SCAN_RECORDS, KeyValue, View
+from dolmen.runtime.key_value import KeyValue
 from dolmen.runtime.machine import Machine
 from namenode.checkpoint import Checkpoint, Checkpoints, read_position
-from namenode.core import records, tables
+from namenode.core import tables
 from namenode.core.apply import apply_group, seal
 from namenode.core.edit_batches import Batch, Position
 from namenode.core.edits import decode_group
+from namenode.core.soundness import check_records
 from namenode.edit_log import EditLog
 
 log = logging.getLogger(__name__)
@@ -32,17 +32,6 @@ damages them (rule 4), so larger ones are trusted."""
 
 REPLAY_GROUPS = 2000
 """Groups applied in one transaction: some tens of milliseconds."""
-
-DECODERS: dict[str, Callable[[bytes], Any]] = {
-    tables.META: records.META_RECORD.decode,
-    tables.ENTRIES: records.ENTRY.decode,
-    tables.INODES: records.INODE.decode,
-    tables.BLOCKS: records.BLOCK.decode,
-    tables.LEASES: records.LEASE.decode,
-    tables.ANSWERED: records.ANSWERED_REPLY.decode,
-    tables.DATANODES: records.DATANODE.decode,
-    tables.STORAGES: records.STORAGE.decode,
-}
 
 
 @dataclass(frozen=True)
@@ -59,7 +48,7 @@ class Recovery:
         opened = self._open()
         try:
             if verify and opened.used_bytes() <= VERIFY_LIMIT_BYTES:
-                await self.machine.background(lambda: check_records(opened))
+                await self.machine.background(lambda: _check(opened))
             await self.replay(opened)
         except BaseException:
             opened.close()
@@ -141,18 +130,9 @@ class Recovery:
         return self.machine.tables.open(self.path, tables.DURABLE_TABLES)
 
 
-def check_records(opened: KeyValue) -> None:
-    """Read every record; DataDamaged if one is not whole."""
+def _check(opened: KeyValue) -> None:
     with opened.snapshot() as view:
-        for table, decode in DECODERS.items():
-            _check_table(view, table, decode)
-
-
-def _check_table(view: View, table: str, decode: Callable[[bytes], Any]) -> None:
-    scanned = view.scan(table)
-    while found := list(islice(scanned, SCAN_RECORDS)):
-        for _, value in found:
-            decode(value)
+        check_records(view)
 
 
 async def _grouped(batches: AsyncIterator[Batch]) -> AsyncIterator[list[Batch]]:

@@ -6,8 +6,9 @@ takes address space alone, so that it never has to grow under an open transactio
 LMDB trusts its file: a page that is missing or wrong ends the process (SIGBUS, abort) instead of
 raising. So (1) the file is kept longer than its last used page, in steps, although LMDB itself
 often leaves its last pages unwritten (after one commit of seven), and a file that is shorter was
-cut; (2) a copy carries the digest of its file, which is checked before the copy is mapped. Bytes
-that rot in a live environment are found by the records' own checksums.
+cut; (2) a copy, and an environment closed after a sync, carries the digest of its file, which is
+checked before the file is mapped. Bytes that rot in a live environment are found by the records'
+own checksums.
 
 `copy` reads a snapshot in slices and writes a new environment, rather than call LMDB's own copy,
 which does not fsync, cannot be stopped, and crashes the process if the environment is closed under
@@ -171,6 +172,7 @@ class LmdbKeyValue:
         self._page_bytes: int = environment.stat()["psize"]
         self._closing = threading.Lock()
         self._closed = False
+        self._synced = False  # since the last transaction that could change anything
         self._length_bytes = os.stat(os.path.join(self.path, DATA_NAME)).st_size
         if self._length_bytes < self.used_bytes():
             raise DataDamaged(
@@ -204,6 +206,7 @@ class LmdbKeyValue:
             transaction.abort()
 
     def begin(self) -> LmdbWriteTransaction:
+        self._synced = False
         with _translated(self.path):
             return LmdbWriteTransaction(self, self._environment.begin(write=True))
 
@@ -219,12 +222,11 @@ class LmdbKeyValue:
         target = self._store.open(path, self._tables)
         try:
             fingerprint = self._copy_records(target)
-            target.sync()
             length_bytes = target.used_bytes()
         finally:
             target.close()
         os.truncate(os.path.join(path, DATA_NAME), length_bytes)
-        _seal_copy(path)
+        _seal(path)
         return fingerprint
 
     def _copy_records(self, target: "LmdbKeyValue") -> Fingerprint:
@@ -268,6 +270,7 @@ class LmdbKeyValue:
     def sync(self) -> None:
         """Sync file and names, past LMDB: so it may run in a thread and be closed meanwhile."""
         _sync_paths(os.path.join(self.path, DATA_NAME), self.path, os.path.dirname(self.path))
+        self._synced = True
 
     def used_fraction(self) -> float:
         fraction: float = self.used_bytes() / self._environment.info()["map_size"]
@@ -278,13 +281,20 @@ class LmdbKeyValue:
         return used
 
     def close(self) -> None:
-        """Close; open transactions are dropped. Harmless if it is closed."""
+        """Close; open transactions are dropped. Harmless if it is closed.
+
+        After a sync the digest of the file is left beside it: keys have no checksums of their own,
+        and a key that rots unnoticed is a block that is believed deleted.
+        """
         with self._closing:
-            self._closed = True
+            sealed, self._closed = self._synced and not self._closed, True
             self._environment.close()
+        if sealed:
+            with contextlib.suppress(OSError):  # without a digest the file is believed
+                _seal(self.path)
 
 
-def _seal_copy(path: str) -> None:
+def _seal(path: str) -> None:
     """Write down the digest of the file, and make both and their names last."""
     digest = _digest_of(os.path.join(path, DATA_NAME))
     with open(os.path.join(path, DIGEST_NAME), "wb") as file:

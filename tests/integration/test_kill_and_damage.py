@@ -126,6 +126,23 @@ def test_what_a_killed_namenode_left_damaged_is_mended_and_all_is_there(
         asyncio.run(check(cluster))
 
 
+def test_tables_that_rot_while_the_namenode_is_stopped_cost_no_replica(tmp_path: Path) -> None:
+    async def rot_of(cluster: RealCluster) -> list[tuple[bytes, int]]:
+        async with cluster.ready() as client:
+            (block,) = [block async for block in client.locate_blocks("/d/5")]
+            return [(block.block_id.to_bytes(8, "big"), 6), (b"5", 0)]
+
+    with RealCluster(tmp_path, 1) as cluster:
+        asyncio.run(fill(cluster))
+        tables = cluster.root / "namenode" / "namespace" / "data.mdb"
+        for key, at in asyncio.run(rot_of(cluster)):
+            cluster.namenode.stop()
+            rotten = key[:at] + bytes([key[at] ^ 4]) + key[at + 1 :]
+            tables.write_bytes(tables.read_bytes().replace(key, rotten))
+            cluster.namenode.start()
+            asyncio.run(check(cluster))
+
+
 def test_a_namenode_refuses_a_log_with_a_byte_flipped_in_its_middle(tmp_path: Path) -> None:
     with RealCluster(tmp_path, 1) as cluster:
         asyncio.run(fill(cluster))

@@ -9,10 +9,31 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dolmen.protocol.client_messages import EntryKind
 from dolmen.protocol.errors import StartRefused
 from dolmen.simulation.virtual_time import run
-from namenode.core.records import ENTRY, META_KEY, META_RECORD, Entry
-from namenode.core.tables import ENTRIES, META
+from namenode.core.records import (
+    BLOCK,
+    ENTRY,
+    INODE,
+    META_KEY,
+    META_RECORD,
+    Block,
+    BlockState,
+    Entry,
+    Inode,
+)
+from namenode.core.tables import (
+    BLOCKS,
+    ENTRIES,
+    FILE_BLOCKS,
+    INODES,
+    META,
+    Writer,
+    entry_key,
+    file_block_key,
+    number_key,
+)
 from namenode.store import Store, StoreOptions, open_store
 from tests.unit.namenode.store_worlds import (
     SimHost,
@@ -152,8 +173,16 @@ def test_after_a_power_loss_the_tables_are_built_anew() -> None:
 def spoil_unseen(store: Store) -> None:
     """Leave a trace in the tables that the log knows nothing of."""
     writer = store.tables.begin()
-    writer.put(ENTRIES, b"\xff" * 8 + b"only in the tables", ENTRY.encode(Entry(1, 1)))
+    put_directory(writer, "only in the tables", 1 << 40)
     writer.commit()
+
+
+def put_directory(writer: Writer, name: str, inode_id: int) -> None:
+    """Put a record, and an entry that leads to it."""
+    nobody, somewhere = "nobody", (1 << 64) - 1
+    inode = Inode(inode_id, somewhere, name, EntryKind.DIRECTORY, 0o755, nobody, nobody, 1, 1, 1, 1)
+    writer.put(INODES, number_key(inode_id), INODE.encode(inode))
+    writer.put(ENTRIES, entry_key(somewhere, name), ENTRY.encode(Entry(inode_id, 1)))
 
 
 def test_damage_found_while_running_ends_the_journal_and_is_rebuilt() -> None:
@@ -183,6 +212,58 @@ def test_a_damaged_record_is_found_at_the_start_after_a_kill() -> None:
         await make_directories(store, "a")
         writer = store.tables.begin()
         writer.put(ENTRIES, b"\xff" * 8 + b"rotten", b"\x01rotten")
+        writer.commit()
+        store.kill()
+        again = await open_on(host)
+        assert stored_names(again) == ["a"]
+        again.kill()
+
+    in_virtual_time(check)
+
+
+def entry_under_another_name(writer: Writer) -> None:
+    put_directory(writer, "known to its inode", 1 << 40)
+    writer.put(ENTRIES, entry_key(1, "another"), ENTRY.encode(Entry(1 << 40, 1)))
+
+
+def entry_of_nothing(writer: Writer) -> None:
+    writer.put(ENTRIES, entry_key(1, "dangling"), ENTRY.encode(Entry(1 << 40, 1)))
+
+
+def inode_under_another_number(writer: Writer) -> None:
+    put_directory(writer, "sound", 1 << 40)
+    moved = writer.get(INODES, number_key(1 << 40))
+    assert moved is not None
+    writer.put(INODES, number_key(1 << 41), moved)
+
+
+def block_under_another_number(writer: Writer) -> None:
+    block = Block(1 << 40, 1, 0, 1, 1, b"", BlockState.COMMITTED)
+    writer.put(BLOCKS, number_key(1 << 41), BLOCK.encode(block))
+
+
+def place_of_a_block_that_is_not_found(writer: Writer) -> None:
+    writer.put(FILE_BLOCKS, file_block_key(1, 0), number_key(1 << 40))
+
+
+@pytest.mark.parametrize(
+    "rot",
+    [
+        entry_under_another_name,
+        entry_of_nothing,
+        inode_under_another_number,
+        block_under_another_number,
+        place_of_a_block_that_is_not_found,
+    ],
+)
+def test_a_key_that_rotted_is_found_at_the_start_after_a_kill(
+    rot: Callable[[Writer], None],
+) -> None:
+    async def check(host: SimHost) -> None:
+        store = await open_on(host)
+        await make_directories(store, "a")
+        writer = store.tables.begin()
+        rot(writer)
         writer.commit()
         store.kill()
         again = await open_on(host)

@@ -64,6 +64,39 @@ def test_any_flipped_bit_in_a_copy_is_found_before_it_is_used(tmp_path: Path) ->
     LmdbStore().open(str(tmp_path / "copy"), TABLES, read_only=True).close()
 
 
+def test_any_flipped_bit_since_a_close_after_a_sync_is_found_before_the_file_is_used(
+    tmp_path: Path,
+) -> None:
+    tables = filled(tmp_path, count=50)
+    tables.sync()
+    tables.close()
+    data = tmp_path / "data.mdb"
+    whole = data.read_bytes()
+    for place in range(0, 40_960, 977):
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << place % 8
+        data.write_bytes(flipped)
+        with pytest.raises(DataDamaged):
+            LmdbStore().open(str(tmp_path), TABLES)
+    data.write_bytes(whole)
+    LmdbStore().open(str(tmp_path), TABLES).close()
+
+
+def test_what_is_written_after_a_sync_does_not_count_as_damage(tmp_path: Path) -> None:
+    tables = filled(tmp_path, count=50)
+    tables.sync()
+    for key in (b"after the sync", b"after the next opening"):
+        transaction = tables.begin()
+        transaction.put("fruit", key, b"")
+        transaction.commit()
+        tables.close()
+        tables = LmdbStore().open(str(tmp_path), TABLES)
+        tables.sync()
+    with tables.snapshot() as view:
+        assert view.get("fruit", b"after the next opening") == b""
+    tables.close()
+
+
 def test_closing_under_a_copy_ends_the_copy(tmp_path: Path) -> None:
     tables = filled(tmp_path / "source", count=100_000)
     began = threading.Event()
