@@ -14,8 +14,9 @@ from dolmen.protocol.client_messages import EntryKind
 from dolmen.protocol.errors import DolmenError
 from dolmen.protocol.operator_messages import ClusterReport
 from dolmen.runtime.key_value import fingerprint_of
-from dolmen.simulation.cluster import DIRECTORY, Lives, SimCluster
+from dolmen.simulation.cluster import DIRECTORY, SimCluster
 from dolmen.simulation.finding import CheckFailed
+from dolmen.simulation.lives import Lives
 from dolmen.simulation.sim_disk import SimDisk
 from dolmen.simulation.sim_storage import SimDirectory, SimStorage
 from dolmen.simulation.workloads import SHARED, Workload

@@ -1,27 +1,25 @@
 """A whole cluster in one event loop: a namenode, datanodes and clients, each a process of its own.
 
-The processes are the real ones; the machines, the network between them and the clock are not. A
-process that ends otherwise than by our hand is a finding, and so is whatever an event loop or a
-server would have logged as an unforeseen exception.
+The processes are the real ones; the machines, the network between them and the clock are not.
+Whatever an event loop or a server would have logged as an unforeseen exception is a finding.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from random import Random
-from typing import Protocol
 
 from datanode.node import Datanode
 from datanode.options import DatanodeOptions
 from dolmen.client.client import Client
 from dolmen.client.options import ClientOptions
-from dolmen.protocol.errors import NamenodeUnreachable
 from dolmen.runtime.key_value import KeyValue
 from dolmen.runtime.machine import Machine
 from dolmen.runtime.settings import Settings
-from dolmen.simulation.faults import NAMENODE, Plan, client_name, datanode_name
-from dolmen.simulation.sim_disk import DiskTimes
+from dolmen.simulation.lives import ClientProcess, Lives, Process, Work
+from dolmen.simulation.plan import NAMENODE, Plan, client_name, datanode_name
 from dolmen.simulation.sim_machine import SimMachine
 from dolmen.simulation.sim_network import Conditions, SimNetwork
+from dolmen.simulation.sim_operations import DiskTimes
 from dolmen.simulation.trace import Trace
 from namenode.core.tables import DURABLE_TABLES
 from namenode.node import Namenode, NamenodeOptions
@@ -47,131 +45,9 @@ SETTINGS = Settings(
 """Times as by default, but where a run would be too short to see them pass."""
 
 
-class Process(Protocol):
-    """What runs on a machine: a namenode, a datanode, or a client with its work."""
-
-    async def start(self) -> None: ...
-    async def wait(self) -> None: ...
-    async def stop(self) -> None: ...
-    def kill(self) -> None: ...
-
-
-Work = Callable[[Client], Awaitable[None]]
-
-
-class ClientProcess:
-    """A client, and what is done with it."""
-
-    def __init__(self, machine: Machine, options: ClientOptions, work: Work) -> None:
-        self._machine = machine
-        self._options = options
-        self._work = work
-        self._running: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        self._running = asyncio.create_task(self._run())
-
-    async def _run(self) -> None:
-        async with Client(self._machine, self._options) as client:
-            while not await _reaches_namenode(client):
-                pass  # it says so within 5 s, and whoever started it tries again
-            await self._work(client)
-
-    async def wait(self) -> None:
-        assert self._running is not None
-        await asyncio.wait([self._running])
-        if not self._running.cancelled():
-            self._running.result()
-
-    async def stop(self) -> None:
-        await self.wait()
-
-    def kill(self) -> None:
-        self._machine.transport.abort()
-        if self._running is not None:
-            self._running.cancel()
-
-
-async def _reaches_namenode(client: Client) -> bool:
-    try:
-        await client.connect()
-    except NamenodeUnreachable:
-        return False
-    return True
-
-
-class Lives:
-    """A process on its machine, from start to death, again and again."""
-
-    def __init__(
-        self, machine: SimMachine, make: Callable[[Machine], Process], cluster: "SimCluster"
-    ) -> None:
-        self.machine = machine
-        self.process: Process | None = None
-        self._make = make
-        self._cluster = cluster
-        self._life: asyncio.Task[None] | None = None
-        self._started: asyncio.Future[None]
-        self._killed = False
-        self._stopping = False
-
-    @property
-    def is_running(self) -> bool:
-        """Whether the process has been started and has not died since."""
-        return self._life is not None
-
-    async def start(self) -> None:
-        """Start the process; returns when it has started, or has been killed meanwhile."""
-        assert self._life is None, f"{self.machine.name} runs already"
-        self._record("starts")
-        process = self.process = self._make(self.machine.begin_life())
-        started = self._started = asyncio.get_running_loop().create_future()
-        self._killed = self._stopping = False
-        life = self._life = asyncio.create_task(_live(process, started))
-        life.add_done_callback(self._ended)
-        await asyncio.wait([life, started], return_when=asyncio.FIRST_COMPLETED)
-
-    async def kill(self, *, power_loss: bool = False) -> None:
-        """End the process at once; with a power loss, its machine too."""
-        if self._life is None or self.process is None:
-            return
-        self._record("loses power" if power_loss else "is killed")
-        self._killed = True
-        life, self._life = self._life, None
-        self.process.kill()
-        self.machine.end_life()
-        if power_loss:
-            self.machine.lose_power()
-        if not self._started.done():
-            life.cancel()
-        await asyncio.wait([life])  # what it was doing is over before its next life
-
-    async def stop(self) -> None:
-        """End the process cleanly."""
-        if self._life is not None and self.process is not None:
-            self._stopping = True
-            life, self._life = self._life, None
-            await self.process.stop()
-            await asyncio.wait([life])
-            self._record("has stopped")
-
-    def _ended(self, life: "asyncio.Task[None]") -> None:
-        error = None if life.cancelled() else life.exception()
-        if self._killed:
-            return  # what a dying process raises concerns nobody
-        if error is not None:
-            self._cluster.find(f"{self.machine.name} ended", error)
-        elif not self._stopping and not isinstance(self.process, ClientProcess):
-            self._cluster.find(f"{self.machine.name} ended by itself", None)
-
-    def _record(self, event: str) -> None:
-        self._cluster.trace.record(self.machine.name, event)
-
-
-async def _live(process: Process, started: "asyncio.Future[None]") -> None:
-    await process.start()
-    started.set_result(None)
-    await process.wait()
+def volume_directory(index: int) -> str:
+    """Return the directory of one of a datanode's volumes."""
+    return f"{DIRECTORY}-{index}" if index else DIRECTORY
 
 
 class SimCluster:
@@ -187,10 +63,7 @@ class SimCluster:
         """Set with the first finding."""
         self.lives: dict[str, Lives] = {}
         self.namenode = self._add(NAMENODE, self._make_namenode)
-        self.datanodes = [
-            self._add(datanode_name(index), self._datanode_maker(index))
-            for index in range(plan.datanodes)
-        ]
+        self.datanodes = [self._add_datanode(index) for index in range(plan.datanodes)]
         asyncio.get_running_loop().set_exception_handler(self._unforeseen)
 
     async def start(self) -> None:
@@ -232,12 +105,18 @@ class SimCluster:
             if lives.is_running and isinstance(lives.process, Namenode | Datanode):
                 lives.process.check_invariants()
 
+    def _add_datanode(self, index: int) -> Lives:
+        lives = self._add(datanode_name(index), self._datanode_maker(index))
+        for volume in range(self.plan.volumes):
+            lives.machine.add_volume(volume_directory(volume))
+        return lives
+
     def _add(self, name: str, make: Callable[[Machine], Process]) -> Lives:
         pace = self.plan.pace
         times = DiskTimes(pace.operation_ms / 1000, pace.sync_ms / 1000, pace.disk_bytes_per_s)
         machine = SimMachine(name, self.network, self.plan.seed, times)
         machine.plant(SECRET_FILE, SECRET)
-        lives = self.lives[name] = Lives(machine, make, self)
+        lives = self.lives[name] = Lives(machine, make, self, self.trace)
         return lives
 
     def _make_namenode(self, machine: Machine) -> Namenode:
@@ -253,7 +132,7 @@ class SimCluster:
 
     def _datanode_maker(self, index: int) -> Callable[[Machine], Datanode]:
         options = DatanodeOptions(
-            directories=(DIRECTORY,),
+            directories=tuple(volume_directory(index) for index in range(self.plan.volumes)),
             namenode=NAMENODE_ADDRESS,
             host=datanode_name(index),
             port=DATANODE_PORT,

@@ -1,149 +1,254 @@
-"""What goes wrong in a run, as data: which process dies, how, when, and for how long.
+"""What goes wrong in a run, as data: each kind of fault is a struct, a plan is one JSON document.
 
-A plan is drawn from a seed before the run, and the run does what it says: a plan that was found to
-break something can be kept, cut down and run again, whatever the generator has become meanwhile.
+A plan is drawn before the run (`plan_maker`), and the run does what it says (`injection`): a plan
+that was found to break something can be kept, cut down and run again, whatever the generator has
+become meanwhile. Only jitter comes from the plan's seed: delays, which of the unsynced writes
+survive, which of the reads fail.
+
+Every fault begins at `at_ms`; one that lasts ends `for_ms` later, a process that died starts again
+after `down_ms`. A fault that would take the last good replica of a block is not done, unless it
+says `even_the_last`: what a run promises must be possible.
 """
 
 import enum
-from collections.abc import Iterator
-from random import Random
 
 import msgspec
 
-from dolmen.simulation.work_plan import Work
-
-NAMENODE = "namenode"
-
-SHORT_DOWN_MS = (1, 2_000)
-"""A restart that others notice as a broken connection and nothing more."""
-
-LONG_DOWN_MS = (2_000, 40_000)
-"""STALE, and often DEAD: repair begins, and finds its work undone when the datanode returns."""
-
-NAMENODE_DOWN_MS = (1, 8_000)
-"""Together with safe mode, shorter than a client is patient: a pause and not an error."""
-
-PAUSES_MS = ((200, 20_000), (200, 20_000), (100, 4_000))
-"""Between the return of one datanode and the death of the next; each plan has one of these."""
-
-NAMENODE_PAUSE_MS = (25_000, 100_000)
-"""Between two deaths of the namenode: safe mode is over, and clients have gone on."""
+from dolmen.simulation.sim_inode import Keeps
 
 
-class FaultKind(enum.Enum):
-    """How a process dies."""
-
-    KILL = "kill"
-    """Its connections are reset; what it had written is there."""
-    POWER_LOSS = "power loss"
-    """With its machine: what was not synced is torn or gone."""
-
-
-class Fault(msgspec.Struct, frozen=True):
-    """A process dies, and starts again `down_ms` later."""
+class Fault(msgspec.Struct, frozen=True, kw_only=True, tag_field="fault"):
+    """Something that goes wrong at some time."""
 
     at_ms: int
-    kind: FaultKind
-    process: str
+
+    @property
+    def until_ms(self) -> int:
+        """When it is over and what it hit is to work again."""
+        return self.at_ms
+
+
+class _Lasting(Fault, frozen=True, kw_only=True):
+    for_ms: int
+
+    @property
+    def until_ms(self) -> int:
+        return self.at_ms + self.for_ms
+
+
+class _Death(Fault, frozen=True, kw_only=True):
     down_ms: int
 
-
-class Pace(msgspec.Struct, frozen=True):
-    """How fast the network and the disks are, and how often a connection breaks by itself.
-
-    The slower they are, the more is under way at any moment, for a death to interrupt.
-    """
-
-    delay_max_ms: float = 0.5
-    network_bytes_per_s: float = 1e9
-    reset_chance: float = 0.0
-    """For each message."""
-    operation_ms: float = 0.02
-    sync_ms: float = 0.2
-    disk_bytes_per_s: float = 1e9
+    @property
+    def until_ms(self) -> int:
+        return self.at_ms + self.down_ms
 
 
-PACES = (
-    Pace(),
-    Pace(reset_chance=3e-4),
-    Pace(delay_max_ms=5, network_bytes_per_s=2e7, sync_ms=5, disk_bytes_per_s=5e7),
-    Pace(
-        delay_max_ms=30, network_bytes_per_s=2e6, operation_ms=1, sync_ms=40, disk_bytes_per_s=5e6
-    ),
-    Pace(operation_ms=2, sync_ms=100, disk_bytes_per_s=2e6),
-    Pace(delay_max_ms=60, network_bytes_per_s=1e6, reset_chance=3e-4),
+# ---------------------------------------------------------------- processes
+
+
+class Kill(_Death, frozen=True, kw_only=True, tag="kill"):
+    """A process dies: its connections are reset, what it had written is there."""
+
+    process: str
+    turn: int = 0
+    """Not at once, but before so many further turns of its own: between any two awaits."""
+
+
+class PowerLoss(_Death, frozen=True, kw_only=True, tag="power loss"):
+    """A machine loses power: what was not synced is torn or gone, and its peers are not told."""
+
+    process: str
+    keeps: Keeps = Keeps.SOME
+    turn: int = 0
+
+
+class Blackout(_Death, frozen=True, kw_only=True, tag="blackout"):
+    """The namenode and all datanodes lose power at once, and come back one after another."""
+
+    keeps: Keeps = Keeps.SOME
+
+
+class RollingRestart(Fault, frozen=True, kw_only=True, tag="rolling restart"):
+    """All datanodes and then the namenode are stopped and started again, one after another."""
+
+    down_ms: int
+    between_ms: int
+    killed: bool = False
+    """Whether they are killed instead of stopped cleanly."""
+
+
+class Pause(_Lasting, frozen=True, kw_only=True, tag="pause"):
+    """A process is stopped as by SIGSTOP and goes on later: time has passed, and it did not see."""
+
+    process: str
+
+
+# ---------------------------------------------------------------- clocks
+
+
+class ClockJump(Fault, frozen=True, kw_only=True, tag="clock jump"):
+    """A machine's wall clock is set forward, or back."""
+
+    process: str
+    by_ms: int
+
+
+class ClockDrift(_Lasting, frozen=True, kw_only=True, tag="clock drift"):
+    """A machine's wall clock is too fast, or too slow, for a while."""
+
+    process: str
+    parts_per_million: int
+
+
+# ---------------------------------------------------------------- network
+
+
+class Cut(_Lasting, frozen=True, kw_only=True, tag="cut"):
+    """Two hosts do not reach each other, although others reach both."""
+
+    source: str
+    target: str
+    one_way: bool = False
+    """Only what `source` sends to `target` gets lost."""
+
+
+class Isolation(_Lasting, frozen=True, kw_only=True, tag="isolation"):
+    """Some hosts reach each other and nobody else."""
+
+    hosts: tuple[str, ...]
+    one_way: bool = False
+    """They hear the others and are not heard."""
+
+
+class SlowLink(_Lasting, frozen=True, kw_only=True, tag="slow link"):
+    """The way between two hosts is long and narrow."""
+
+    source: str
+    target: str
+    delay_ms: int
+    bytes_per_s: int
+
+
+class PacketLoss(_Lasting, frozen=True, kw_only=True, tag="packet loss"):
+    """Some packets have to be sent again, everywhere: messages are late, those of one connection
+    overtake those of another, and now and then a connection is given up."""
+
+    chance: float
+
+
+class Resets(_Lasting, frozen=True, kw_only=True, tag="resets"):
+    """Connections break everywhere, with each message by this chance, in the middle of bodies and
+    before answers: so calls are repeated that had been done."""
+
+    chance: float
+
+
+class HalfOpen(Fault, frozen=True, kw_only=True, tag="half open"):
+    """What connects two hosts is forgotten on the way: nothing arrives, and nobody is told."""
+
+    source: str
+    target: str
+
+
+# ---------------------------------------------------------------- disks
+
+
+class ReadErrors(_Lasting, frozen=True, kw_only=True, tag="read errors"):
+    """Some reads of a machine's volume fail with EIO, others do not."""
+
+    process: str
+    chance: float
+    volume: int = 0
+
+
+class FullDisk(_Lasting, frozen=True, kw_only=True, tag="full disk"):
+    """A volume has no room left: writes fail with ENOSPC."""
+
+    process: str
+    volume: int = 0
+
+
+class SlowDisk(_Lasting, frozen=True, kw_only=True, tag="slow disk"):
+    """Each operation on a volume takes `times` as long."""
+
+    process: str
+    times: int
+    volume: int = 0
+
+
+class HungDisk(_Lasting, frozen=True, kw_only=True, tag="hung disk"):
+    """No operation on a volume ends before this is over."""
+
+    process: str
+    volume: int = 0
+
+
+class FailedSync(Fault, frozen=True, kw_only=True, tag="failed sync"):
+    """The next sync of a volume fails, and what it should have made lasting never will be."""
+
+    process: str
+    volume: int = 0
+
+
+class RotKind(enum.Enum):
+    """What becomes of a replica at rest."""
+
+    DATA = "data"
+    """A bit of its data is another."""
+    CHECKSUMS = "checksums"
+    """A bit of its checksum file is another."""
+    UNREADABLE = "unreadable"
+    """Its data cannot be read any more."""
+
+
+class Rot(Fault, frozen=True, kw_only=True, tag="rot"):
+    """A replica at rest goes bad; `nth` of those that there are then, and of its bytes."""
+
+    nth: int
+    kind: RotKind = RotKind.DATA
+    even_the_last: bool = False
+    """Also if no other good replica of its block is left."""
+
+
+class Return(enum.Enum):
+    """What is in a volume's directory after it had vanished."""
+
+    ITSELF = "itself"
+    EMPTY = "empty"
+    """A new disk."""
+    OLDER = "older"
+    """The disk as it was when the volume vanished last, or else when the run began."""
+
+
+class LostVolume(_Lasting, frozen=True, kw_only=True, tag="lost volume"):
+    """A volume of a datanode disappears, and later something is in its place."""
+
+    process: str
+    volume: int = 0
+    comes_back: Return = Return.ITSELF
+    even_the_last: bool = False
+
+
+AnyFault = (
+    Kill
+    | PowerLoss
+    | Blackout
+    | RollingRestart
+    | Pause
+    | ClockJump
+    | ClockDrift
+    | Cut
+    | Isolation
+    | SlowLink
+    | PacketLoss
+    | Resets
+    | HalfOpen
+    | ReadErrors
+    | FullDisk
+    | SlowDisk
+    | HungDisk
+    | FailedSync
+    | Rot
+    | LostVolume
 )
-
-
-class Plan(msgspec.Struct, frozen=True):
-    """All that a run depends on."""
-
-    seed: int
-    seconds: int = 1000
-    datanodes: int = 5
-    clients: int = 3
-    racks: int = 1
-    pace: Pace = Pace()
-    faults: tuple[Fault, ...] = ()
-    work: Work = Work()
-
-    def encode(self) -> str:
-        """Return the plan as JSON."""
-        return msgspec.json.encode(self).decode()
-
-    @classmethod
-    def decode(cls, text: str | bytes) -> "Plan":
-        """Return the plan that `encode` gave."""
-        return msgspec.json.decode(text, type=cls)
-
-
-def datanode_name(index: int) -> str:
-    """Return the name of a datanode's process."""
-    return f"datanode-{index}"
-
-
-def client_name(index: int) -> str:
-    """Return the name of a client's process."""
-    return f"client-{index}"
-
-
-def make_plan(
-    seed: int, seconds: int = 1000, datanodes: int = 5, *, namenode_dies: bool = True
-) -> Plan:
-    """Return the plan of a seed: one datanode down at a time, and clients and namenode beside."""
-    random = Random(f"plan {seed}")
-    racks, pace = random.choice((1, 1, 2)), random.choice(PACES)
-    plan = Plan(seed, seconds, datanodes, racks=racks, pace=pace)
-    faults = list(_datanode_faults(random, plan))
-    faults += _client_faults(random, plan)
-    if namenode_dies:
-        faults += _namenode_faults(random, plan)
-    ordered = sorted(faults, key=lambda fault: (fault.at_ms, fault.process))
-    return msgspec.structs.replace(plan, faults=tuple(ordered))
-
-
-def _datanode_faults(random: Random, plan: Plan) -> Iterator[Fault]:
-    pause_ms = random.choice(PAUSES_MS)
-    at_ms = random.randint(*pause_ms)
-    while at_ms < plan.seconds * 1000:
-        process = datanode_name(random.randrange(plan.datanodes))
-        down_ms = random.randint(*random.choice((SHORT_DOWN_MS, LONG_DOWN_MS)))
-        yield Fault(at_ms, random.choice(list(FaultKind)), process, down_ms)
-        at_ms += down_ms + random.randint(*pause_ms)
-
-
-def _namenode_faults(random: Random, plan: Plan) -> Iterator[Fault]:
-    at_ms = random.randint(*NAMENODE_PAUSE_MS)
-    while at_ms < plan.seconds * 1000:
-        down_ms = random.randint(*NAMENODE_DOWN_MS)
-        yield Fault(at_ms, random.choice(list(FaultKind)), NAMENODE, down_ms)
-        at_ms += down_ms + random.randint(*NAMENODE_PAUSE_MS)
-
-
-def _client_faults(random: Random, plan: Plan) -> Iterator[Fault]:
-    at_ms = random.randint(*NAMENODE_PAUSE_MS)
-    while at_ms < plan.seconds * 1000:
-        process = client_name(random.randrange(plan.clients))
-        down_ms = random.randint(*SHORT_DOWN_MS)
-        yield Fault(at_ms, FaultKind.KILL, process, down_ms)
-        at_ms += down_ms + random.randint(*NAMENODE_PAUSE_MS)

@@ -7,15 +7,18 @@ with the command that runs it again.
 
 import asyncio
 import gc
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from dolmen.simulation import virtual_time
 from dolmen.simulation.checkers import Healing, Invariants, Lasting, Namespace, Replay, Replicas
-from dolmen.simulation.cluster import Lives, SimCluster
-from dolmen.simulation.faults import Fault, FaultKind, Plan, make_plan
+from dolmen.simulation.cluster import SimCluster
 from dolmen.simulation.finding import CheckFailed
+from dolmen.simulation.injection import Injection
+from dolmen.simulation.lives import Lives
+from dolmen.simulation.plan import Plan
+from dolmen.simulation.plan_maker import make_plan
 from dolmen.simulation.trace import Trace
 from dolmen.simulation.workloads import Workload
 
@@ -44,6 +47,10 @@ class Result:
     virtual_s: float
     steps: int
     operations: int
+    """Those that were answered."""
+    faults: int
+    faults_in_flight: int
+    """Those that hit a cluster at work."""
     files: int
     blocks: int
     digest: str
@@ -100,22 +107,15 @@ class _Run:
 
     async def _let_go_wrong(self) -> None:
         """Let the faults of the plan happen, and the time of the plan pass."""
+        injection = Injection(self._cluster, self._workload.activity, self)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._pulse())
-            for fault in self._plan.faults:
-                await asyncio.sleep(fault.at_ms / 1000 - self._loop.time())
-                group.create_task(self._suffer(fault))
+            group.create_task(injection.run(self._plan.faults))
 
-    async def _suffer(self, fault: Fault) -> None:
-        lives = self._cluster.lives[fault.process]
-        if lives.is_running:
-            if fault.kind is FaultKind.POWER_LOSS:
-                self._workload.power_losses.append((self._loop.time(), fault.process))
-            lasting = Lasting(lives)
-            await lives.kill(power_loss=fault.kind is FaultKind.POWER_LOSS)
-            lasting.check()
-            await asyncio.sleep(fault.down_ms / 1000)
-            await lives.start()
+    def power_goes(self, lives: Lives) -> Callable[[], None]:
+        """A machine is about to lose power: return what compares it with what it was."""
+        self._workload.power_losses.append((self._loop.time(), lives.machine.name))
+        return Lasting(lives).check
 
     async def _pulse(self) -> None:
         while self._loop.time() < self._plan.seconds:
@@ -145,6 +145,8 @@ class _Run:
             virtual_s=self._loop.time(),
             steps=self._loop.steps,
             operations=self._workload.operations,
+            faults=self._workload.activity.faults,
+            faults_in_flight=self._workload.activity.faults_in_flight,
             files=report.files,
             blocks=report.blocks,
             digest=self._trace.digest(),
@@ -173,11 +175,8 @@ class _Run:
 
 def replay_options(plan: Plan) -> str:
     """Return the options that run this plan again: short ones if the seed makes it."""
-    for namenode_dies in (True, False):
-        made = make_plan(plan.seed, plan.seconds, plan.datanodes, namenode_dies=namenode_dies)
-        if made == plan:
-            given = f"--seed {plan.seed} --seconds {plan.seconds} --datanodes {plan.datanodes}"
-            return given if namenode_dies else f"{given} --namenode-lives"
+    if make_plan(plan.seed, plan.seconds, plan.datanodes) == plan:
+        return f"--seed {plan.seed} --seconds {plan.seconds} --datanodes {plan.datanodes}"
     return f"--plan '{plan.encode()}'"
 
 

@@ -84,31 +84,29 @@ class SimConnection:
                 reply.set_result(None)
 
 
-async def serve_control(end: End, session: Session) -> None:
-    """Serve one control connection until it ends, or until this task is cancelled."""
-    calls = _Calls(end, session)
-    try:
-        await calls.ended.wait()
-    finally:
-        end.close()
-        try:
-            await calls.stop()
-        finally:
-            session.closed()
-
-
-class _Calls:
-    """The calls of one connection: those that are being answered and those that wait."""
+class ControlServing:
+    """One control connection that is served: its calls that are being answered and that wait."""
 
     def __init__(self, end: End, session: Session) -> None:
-        self.ended = asyncio.Event()
+        self._ended = asyncio.Event()
         self._end = end
         self._session = session
         self._queue: deque[Frame] = deque()
         self._running: set[asyncio.Task[None]] = set()
         self._bytes = 0
         end.on_message = self._take
-        end.on_lost = self.ended.set
+        end.on_lost = self._ended.set
+
+    async def serve(self) -> None:
+        """Serve until the connection ends, or until this task is cancelled."""
+        try:
+            await self._ended.wait()
+        finally:
+            self._end.close()
+            try:
+                await self._stop()
+            finally:
+                self._session.closed()
 
     def _take(self, message: object) -> None:
         assert isinstance(message, Frame)
@@ -129,8 +127,9 @@ class _Calls:
                 raise ValueError(f"a reply of {len(reply)} bytes is over {MESSAGE_LIMIT_BYTES}")
             self._end.send(Frame(frame.number, bytes(reply)), len(reply))
         except Exception as error:  # noqa: BLE001 - the task's top level: noted as a finding
-            self._end.network.failures.append(error)
-            self.ended.set()
+            if self._end.open:  # what a process raises that has just been killed concerns nobody
+                self._end.network.failures.append(error)
+            self._ended.set()
         finally:
             task = asyncio.current_task()
             assert task is not None
@@ -138,7 +137,7 @@ class _Calls:
             self._bytes -= len(frame.payload)
             self._start_what_fits()
 
-    async def stop(self) -> None:
+    async def _stop(self) -> None:
         """Cancel what still runs, and wait for it."""
         self._queue.clear()
         for task in self._running:

@@ -2,7 +2,9 @@
 
 import errno
 import os
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
 
 DEFAULT_CAPACITY_BYTES = 1 << 40
 
@@ -19,11 +21,40 @@ class SimDevice:
     read_only: bool = False
     broken: bool = False
     """Every operation fails."""
+    slowness: float = 1.0
+    """Each step takes so many times as long."""
+    hangs: bool = False
+    """No operation goes on until `go_on`."""
+    parked: list[Callable[[], object]] = field(default_factory=list)
+    """What waits for that."""
+    read_errors: float = 0.0
+    """So often a read fails although the next one may not."""
+    random: Random = field(default_factory=lambda: Random(0))
+    full: int = 0
+    """While it is not 0, somebody else takes all that is free."""
+
+    def go_on(self) -> None:
+        """The device no longer hangs."""
+        self.hangs = False
+        parked, self.parked = self.parked, []
+        for operation in parked:
+            operation()
 
     def check_readable(self) -> None:
         """Raise what a read meets."""
         if self.broken:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def check_read(self) -> None:
+        """Raise what reading bytes meets."""
+        self.check_readable()
+        if self.read_errors and self.random.random() < self.read_errors:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    @property
+    def free_bytes(self) -> int:
+        """Return how much more fits."""
+        return 0 if self.full else max(self.capacity_bytes - self.used_bytes, 0)
 
     def check_writable(self) -> None:
         """Raise what a change meets."""

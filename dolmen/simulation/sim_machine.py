@@ -2,25 +2,26 @@
 
 The storage and the tables outlive every process. A killed process leaves them as they are at that
 instant; a power loss takes from them what was not synced, and the machine comes back with another
-boot id. Each life of a process has a transport, disks and chance of its own.
+boot id. Each life of a process has a transport, disks and chance of its own, and a share of the
+event loop (`sim_process`) that can be paused.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from random import Random
 from typing import TypeVar
 
 from dolmen.runtime.machine import Machine
-from dolmen.simulation.sim_disk import DiskTimes, SimDisk
+from dolmen.simulation.sim_clock import SimClock
+from dolmen.simulation.sim_disk import SimDisk
+from dolmen.simulation.sim_inode import Keeps
 from dolmen.simulation.sim_key_value import SimKeyValueStore
 from dolmen.simulation.sim_network import SimNetwork
+from dolmen.simulation.sim_operations import DiskTimes
+from dolmen.simulation.sim_process import SimProcess
 from dolmen.simulation.sim_storage import SimStorage
 from dolmen.simulation.sim_transport import SimTransport
 
 T = TypeVar("T")
-
-EPOCH_MS = 1_700_000_000_000
-"""What every wall clock shows when a run begins."""
 
 
 class SimMachine:
@@ -32,6 +33,11 @@ class SimMachine:
         self.name = name
         self.storage = SimStorage()
         self.tables = SimKeyValueStore()
+        self.volumes: list[str] = []
+        """The directories over which a disk of its own is plugged in."""
+        self.clock = SimClock()
+        self.process = SimProcess(name)
+        """Its present life, or the last one."""
         self._network = network
         self._seed = seed
         self._times = times
@@ -45,12 +51,15 @@ class SimMachine:
         """Return the ports of a new process."""
         self._lives += 1
         self._disks = []
+        self.process = SimProcess(self.name)
+        self._network.contexts[self.name] = self.process.context
+        self._network.regain_power(self.name)
         self._transport = SimTransport(self._network, self.name)
         return Machine(
             transport=self._transport,
             open_disk=self._open_disk,
             tables=self.tables,
-            wall_clock_ms=wall_clock_ms,
+            wall_clock_ms=self.clock.now_ms,
             random=Random(f"{self._seed} {self.name} {self._lives}"),
             background=_at_once,
             boot_id=f"{self.name} {self._boots}",
@@ -64,12 +73,20 @@ class SimMachine:
         for disk in self._disks:
             disk.kill()
 
-    def lose_power(self) -> None:
-        """The machine stops and starts again: what was not synced may be gone."""
+    def lose_power(self, keeps: Keeps = Keeps.SOME) -> None:
+        """The machine stops until its next life begins: what was not synced may be gone."""
+        self._network.lose_power(self.name)
         self.end_life()
-        self.storage.crash(self._random)
+        self.storage.crash(self._random, keeps)
         self.tables.lose_power()
         self._boots += 1
+
+    def add_volume(self, directory: str) -> None:
+        """Plug a disk in over a new directory."""
+        self.storage.make_directory(directory)
+        self.storage.sync_directory("/")
+        self.storage.plug_in(directory)
+        self.volumes.append(directory)
 
     def plant(self, path: str, data: bytes) -> None:
         """Put a file onto the disk before anything runs, lasting."""
@@ -79,14 +96,10 @@ class SimMachine:
         self.storage.sync_directory(path.rpartition("/")[0] or "/")
 
     def _open_disk(self) -> SimDisk:
-        disk = SimDisk(self.storage, f"{self.name}, life {self._lives}", self._times)
+        life = f"{self.name}, life {self._lives}"
+        disk = SimDisk(self.storage, life, self._times, self._network.trace)
         self._disks.append(disk)
         return disk
-
-
-def wall_clock_ms() -> int:
-    """Return the time that every machine's clock shows."""
-    return EPOCH_MS + int(asyncio.get_running_loop().time() * 1000)
 
 
 def _at_once(work: Callable[[], T]) -> Awaitable[T]:

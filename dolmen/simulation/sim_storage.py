@@ -20,85 +20,7 @@ from random import Random
 from dolmen.protocol.errors import StartRefused
 from dolmen.runtime.disk import LOCK_NAME
 from dolmen.simulation.sim_device import DEFAULT_CAPACITY_BYTES, SimDevice
-
-
-@dataclass(frozen=True)
-class _Write:
-    offset: int
-    data: bytes
-
-
-@dataclass(frozen=True)
-class _Truncate:
-    length_bytes: int
-
-
-class SimInode:
-    """A file's bytes: as they are read now, as they last, and the changes between the two."""
-
-    def __init__(self, device: SimDevice | None = None) -> None:
-        self.device = device or SimDevice()
-        self.data = bytearray()
-        self._lasting = bytearray()
-        self._changes: list[_Write | _Truncate] = []
-        self.linked = True
-        self.unreadable = False
-        """The device cannot read the place that holds it."""
-
-    def readable_data(self, start: int = 0, end: int | None = None) -> bytes:
-        """Return bytes as they are read now; EIO if they cannot be."""
-        if self.unreadable:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        return bytes(self.data[start:end])
-
-    def write(self, offset: int, data: bytes) -> None:
-        self._change(_Write(offset, data))
-
-    def truncate(self, length_bytes: int) -> None:
-        self._change(_Truncate(length_bytes))
-
-    def sync(self) -> None:
-        for change in self._changes:
-            _apply(change, self._lasting)
-        self._changes.clear()
-
-    def fail_sync(self) -> None:
-        """The kernel has dropped the pages that it could not write, and calls them clean."""
-        self._changes.clear()
-
-    def crash(self, random: Random) -> None:
-        torn = random.randrange(len(self._changes)) if self._changes else -1
-        for index, change in enumerate(self._changes):
-            if index == torn and isinstance(change, _Write):
-                kept = random.randint(0, len(change.data))
-                _apply(_Write(change.offset, change.data[:kept]), self._lasting)
-            elif random.random() < 0.5:
-                _apply(change, self._lasting)
-        self._changes.clear()
-        self.data = bytearray(self._lasting)
-
-    def rot(self, offset: int) -> None:
-        """Flip a bit, in memory and on disk, unseen."""
-        for held in (self.data, self._lasting):
-            if offset < len(held):
-                held[offset] ^= 1
-
-    def _change(self, change: _Write | _Truncate) -> None:
-        self._changes.append(change)
-        _apply(change, self.data)
-
-
-def _apply(change: _Write | _Truncate, data: bytearray) -> None:
-    if isinstance(change, _Truncate):
-        missing = change.length_bytes - len(data)
-        if missing > 0:
-            data.extend(bytes(missing))
-        del data[change.length_bytes :]
-    elif change.data:
-        gap = change.offset - len(data)
-        if gap > 0:
-            data.extend(bytes(gap))
-        data[change.offset : change.offset + len(change.data)] = change.data
+from dolmen.simulation.sim_inode import Keeps, SimInode, is_kept
 
 
 class SimDirectory:
@@ -108,6 +30,13 @@ class SimDirectory:
         self.device = device
         self.entries: dict[str, SimNode] = {}
         self.lasting: dict[str, SimNode] = {}
+
+    def copy(self, device: SimDevice) -> "SimDirectory":
+        """Return all that is below it now, on another device: an image of a disk."""
+        twin = SimDirectory(device)
+        twin.entries = {name: node.copy(device) for name, node in self.entries.items()}
+        twin.lasting = dict(twin.entries)
+        return twin
 
 
 SimNode = SimInode | SimDirectory
@@ -149,12 +78,17 @@ class SimStorage:
         parent, name = self._place(path)
         self._underneath[path] = self.directory(path)
         if disk is None:
-            disk = SimDirectory(SimDevice(len(self._devices) + 1))
-            self._devices.append(disk.device)
+            disk = SimDirectory(self.new_device())
         elif disk in self._pulled_out:
             self._pulled_out.remove(disk)
         parent.entries[name] = parent.lasting[name] = disk
         return disk
+
+    def new_device(self) -> SimDevice:
+        """Return one that nothing is on."""
+        device = SimDevice(len(self._devices) + 1)
+        self._devices.append(device)
+        return device
 
     def pull_out(self, path: str) -> SimDirectory:
         """Let a file system that was plugged in vanish, and return it."""
@@ -164,11 +98,28 @@ class SimStorage:
         self._pulled_out.append(disk)
         return disk
 
-    def crash(self, random: Random) -> None:
-        """The machine loses its power: what was not synced is kept, torn or lost by chance."""
+    @property
+    def plugged(self) -> list[str]:
+        """The directories over which a disk is plugged in now."""
+        return list(self._underneath)
+
+    def throw_away(self, disk: SimDirectory) -> None:
+        """A disk that was pulled out never comes back."""
+        self._pulled_out.remove(disk)
+
+    def device_of(self, path: str) -> SimDevice:
+        """Return the file system that holds a path, whether anything is there or not."""
+        for mounted in self._underneath:
+            if path.startswith(mounted):
+                parent, name = self._place(mounted)
+                return parent.entries[name].device
+        return self.device
+
+    def crash(self, random: Random, keeps: Keeps = Keeps.SOME) -> None:
+        """The machine loses its power: what was not synced is kept, torn or lost."""
         lost: set[tuple[int, str]] = set()
         for change in self._name_changes:
-            if change.places() & lost or random.random() < 0.5:
+            if change.places() & lost or not is_kept(random, keeps):
                 lost |= change.places()
             else:
                 change.last()
@@ -176,17 +127,17 @@ class SimStorage:
         for device in self._devices:
             device.used_bytes = 0
         for disk in [self._root, *self._pulled_out]:
-            self._crash_below(disk, random)
+            self._crash_below(disk, random, keeps)
         self.locks.clear()
 
-    def _crash_below(self, directory: SimDirectory, random: Random) -> None:
+    def _crash_below(self, directory: SimDirectory, random: Random, keeps: Keeps) -> None:
         directory.entries = dict(directory.lasting)
         for name in sorted(directory.entries):
             node = directory.entries[name]
             if isinstance(node, SimDirectory):
-                self._crash_below(node, random)
+                self._crash_below(node, random, keeps)
             else:
-                node.crash(random)
+                node.crash(random, keeps)
                 node.linked = True
                 node.device.used_bytes += len(node.data)
 
@@ -294,7 +245,7 @@ class SimStorage:
         device = inode.device
         device.check_writable()
         growth = max(offset + len(data) - len(inode.data), 0) if inode.linked else 0
-        excess = device.used_bytes + growth - device.capacity_bytes
+        excess = growth - device.free_bytes
         if excess > 0:
             data = data[: max(len(data) - excess, 0)]
         before = len(inode.data)

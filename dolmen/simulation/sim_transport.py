@@ -14,7 +14,7 @@ from dolmen.protocol.errors import InvalidRequest, PeerLost, StartRefused
 from dolmen.protocol.identifiers import format_address, parse_address
 from dolmen.runtime.metrics import Status
 from dolmen.runtime.transport import Answered, Body, Service
-from dolmen.simulation.sim_control import SimConnection, serve_control
+from dolmen.simulation.sim_control import ControlServing, SimConnection
 from dolmen.simulation.sim_exchange import Asking, Request, Serving
 from dolmen.simulation.sim_network import End, SimNetwork
 
@@ -35,6 +35,7 @@ class SimListener:
         self._service = service
         self._stall_s = stall_s
         self._tasks: dict[asyncio.Task[None], None] = {}
+        self._aborted = False
         network.listeners[address] = self._accept
 
     async def close(self) -> None:
@@ -43,6 +44,7 @@ class SimListener:
             await asyncio.wait(list(self._tasks))
 
     def abort(self) -> None:
+        self._aborted = True
         self._stop()
 
     def _stop(self) -> None:
@@ -58,7 +60,7 @@ class SimListener:
         """The first message says what the connection is for."""
         if isinstance(message, OpenControl):
             session = self._service.open_session(end.peer.process)
-            self._start(serve_control(end, session))
+            self._start(ControlServing(end, session).serve())
         else:
             assert isinstance(message, Request)
             serving = Serving(end, message, self._stall_s)
@@ -72,7 +74,7 @@ class SimListener:
     def _finish(self, task: asyncio.Task[None]) -> None:
         del self._tasks[task]
         error = None if task.cancelled() else task.exception()
-        if isinstance(error, Exception):
+        if isinstance(error, Exception) and not self._aborted:
             self._network.failures.append(error)
 
 

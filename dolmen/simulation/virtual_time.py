@@ -6,16 +6,27 @@ if nothing is ready and no timer is set, nothing ever will be, and that is repor
 
 Sets of tasks (TaskGroup, `asyncio.wait`) are walked in the order of their hashes, which are
 addresses in asyncio. Here tasks and futures hash by serial number, so that order is the same in
-every run.
+every run. Timers that are due at one time go off in the order in which they were set.
+
+The turns of a process that is paused or about to be struck (`sim_process`) are looked at one by
+one; all others are taken as fast as Python can.
 """
 
 import asyncio
 import itertools
+from collections import deque
 from collections.abc import Callable, Coroutine, Generator
-from contextvars import Context
-from typing import Any, NoReturn, TypeVar
+from contextvars import Context, copy_context
+from heapq import heapify, heappop, heappush
+from typing import Any, NoReturn, TypeVar, TypeVarTuple
+
+from dolmen.simulation.sim_process import SimProcess, owner_of
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+CANCELLED_MAX = 1000
+"""So many cancelled timers may lie in the heap, if they are less than half of it."""
 
 WAITING_SHOWN = 10
 """Tasks named in the report of a deadlock; the first ones tell the story."""
@@ -72,19 +83,52 @@ class _SerialFuture(asyncio.Future[Any]):
         return self._serial
 
 
-class _JumpingClock:
-    """Stands where asyncio expects a selector: waiting for events is a jump of the clock."""
+class _Turn(asyncio.Handle):
+    """Something to be done at once. Made more cheaply than asyncio does."""
 
-    def __init__(self, loop: "VirtualTimeLoop") -> None:
+    __slots__ = ()
+    _context: Context
+
+    def __init__(
+        self,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        loop: asyncio.AbstractEventLoop,
+        context: Context | None,
+    ) -> None:
+        self._context = copy_context() if context is None else context
         self._loop = loop
-        self.now_s = 0.0
+        self._callback = callback
+        self._args = args
+        self._cancelled = False
+        self._repr = None
+        self._source_traceback = None
 
-    def select(self, timeout: float | None) -> list[Any]:
-        self._loop.steps += 1
-        if timeout is None:
-            raise SimulationDeadlock(self._loop.story_of_deadlock())
-        self.now_s += max(timeout, 0.0)
-        return []
+
+class _Timer(asyncio.TimerHandle):
+    """Something to be done at its time."""
+
+    __slots__ = ()
+    _context: Context
+    _scheduled: bool
+
+    def __init__(
+        self,
+        when_s: float,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        loop: asyncio.AbstractEventLoop,
+        context: Context | None,
+    ) -> None:
+        self._when = when_s
+        self._scheduled = True
+        self._context = copy_context() if context is None else context
+        self._loop = loop
+        self._callback = callback
+        self._args = args
+        self._cancelled = False
+        self._repr = None
+        self._source_traceback = None
 
 
 class VirtualTimeLoop(asyncio.BaseEventLoop):
@@ -92,14 +136,124 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
 
     def __init__(self) -> None:
         super().__init__()
-        self._selector = _JumpingClock(self)
+        self._now_s = 0.0
         self._serials = itertools.count(1)
+        self._ready: deque[_Turn | _Timer] = deque()
+        self._timers: list[tuple[float, int, _Timer]] = []
+        self._timers_set = itertools.count()
+        self._timers_cancelled = 0
+        self._watched: dict[SimProcess, None] = {}
         self.steps = 0
         """Turns of the loop so far: equal runs have taken equally many at equal times."""
         self.set_task_factory(self._make_task)
 
     def time(self) -> float:
-        return self._selector.now_s
+        return self._now_s
+
+    def call_soon(
+        self,
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
+        context: Context | None = None,
+    ) -> _Turn:
+        turn = _Turn(callback, args, self, context)
+        self._ready.append(turn)
+        return turn
+
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
+        context: Context | None = None,
+    ) -> _Timer:
+        return self.call_at(self._now_s + delay, callback, *args, context=context)
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
+        context: Context | None = None,
+    ) -> _Timer:
+        timer = _Timer(when, callback, args, self, context)
+        heappush(self._timers, (when, next(self._timers_set), timer))
+        return timer
+
+    # ------------------------------------------------------------ processes
+
+    def pause(self, process: SimProcess) -> None:
+        """Keep the turns of this process until it goes on."""
+        process.paused = True
+        self._watched[process] = None
+
+    def go_on(self, process: SimProcess) -> None:
+        """Let a paused process take the turns that were kept, before all others."""
+        process.paused = False
+        self._forget_if_idle(process)
+        self._ready.extendleft(reversed(process.let_go()))
+
+    def strike(self, process: SimProcess, turns: int, strike: Callable[[], object]) -> None:
+        """Call `strike` between two turns of a process: after so many more."""
+
+        def struck() -> None:
+            self._forget_if_idle(process)
+            strike()
+
+        process.strike_before(turns, struck)
+        self._watched[process] = None
+
+    def spare(self, process: SimProcess) -> None:
+        """Forget a strike that has not come yet."""
+        process.forget_strike()
+        self._forget_if_idle(process)
+
+    def _forget_if_idle(self, process: SimProcess) -> None:
+        if not process.watched:
+            self._watched.pop(process, None)
+
+    # ------------------------------------------------------------ turns
+
+    def _run_once(self) -> None:
+        """Take all turns that are due; let time pass if there are none."""
+        self.steps += 1
+        turns = self._ready
+        if not turns:
+            self._pass_time()
+        for _ in range(len(turns)):
+            turn = turns.popleft()
+            if turn._cancelled or (self._watched and not self._may_take(turn)):
+                continue
+            turn._run()
+
+    def _pass_time(self) -> None:
+        timers = self._timers
+        while timers and timers[0][2]._cancelled:
+            heappop(timers)
+            self._timers_cancelled -= 1
+        if not timers:
+            raise SimulationDeadlock(self.story_of_deadlock())
+        now_s = self._now_s = max(self._now_s, timers[0][0])
+        while timers and timers[0][0] <= now_s:
+            timer = heappop(timers)[2]
+            timer._scheduled = False
+            if timer._cancelled:
+                self._timers_cancelled -= 1
+            else:
+                self._ready.append(timer)
+
+    def _may_take(self, turn: _Turn | _Timer) -> bool:
+        process = owner_of(turn._context)
+        return process is None or process not in self._watched or process.take_turn(turn)
+
+    def _timer_handle_cancelled(self, handle: _Timer) -> None:
+        if not handle._scheduled:
+            return
+        self._timers_cancelled += 1
+        if self._timers_cancelled > max(CANCELLED_MAX, len(self._timers) // 2):
+            self._timers[:] = [entry for entry in self._timers if not entry[2]._cancelled]
+            heapify(self._timers)
+            self._timers_cancelled = 0
 
     def create_future(self) -> asyncio.Future[Any]:
         return _SerialFuture(next(self._serials), self)

@@ -20,7 +20,7 @@ from dolmen.protocol.errors import (
     PathExists,
     TooFewDatanodes,
 )
-from dolmen.simulation.faults import Plan
+from dolmen.simulation.activity import Activity
 from dolmen.simulation.finding import CheckFailed
 from dolmen.simulation.history import (
     DIRECTORY,
@@ -34,6 +34,7 @@ from dolmen.simulation.history import (
     Versions,
     Write,
 )
+from dolmen.simulation.plan import Plan
 from dolmen.simulation.trace import Trace
 
 DIRECTORIES = ("p", "q")
@@ -97,6 +98,7 @@ class Workload:
         self.shared = [SharedDirectory(self, index, seed) for index in range(clients)]
         self.over = asyncio.Event()
         """Set when no further operation is to begin."""
+        self.activity = Activity()
         self.operations = 0
         self.power_losses: list[tuple[float, str]] = []
         """When each machine lost its power."""
@@ -112,8 +114,9 @@ class Workload:
         while not self.over.is_set():
             name, operation = task.next_operation(client)
             try:
-                async with asyncio.timeout(OPERATION_LIMIT_S):
-                    result = await operation
+                with self.activity.operation():
+                    async with asyncio.timeout(OPERATION_LIMIT_S):
+                        result = await operation
             except TimeoutError:
                 raise CheckFailed(f"{name} hangs for more than {OPERATION_LIMIT_S} s") from None
             except DolmenError as error:

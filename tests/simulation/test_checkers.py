@@ -21,9 +21,9 @@ from dolmen.simulation.checkers import (
     Stored,
 )
 from dolmen.simulation.cluster import SimCluster
-from dolmen.simulation.faults import Plan
 from dolmen.simulation.finding import CheckFailed
 from dolmen.simulation.history import Write
+from dolmen.simulation.plan import Plan
 from dolmen.simulation.sim_storage import SimDirectory, SimStorage
 from dolmen.simulation.trace import Trace
 from dolmen.simulation.workloads import Workload

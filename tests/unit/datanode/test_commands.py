@@ -26,8 +26,8 @@ from dolmen.protocol.datanode_messages import (
 )
 from dolmen.protocol.identifiers import make_block_id
 from dolmen.protocol.tokens import ClusterKeys
-from dolmen.simulation.sim_disk import DiskTimes
 from dolmen.simulation.sim_network import SimNetwork
+from dolmen.simulation.sim_operations import DiskTimes
 from dolmen.simulation.sim_transport import SimTransport
 from tests.unit.datanode.test_block_store import CrowdedDisk, Scene
 from tests.unit.datanode.world import BLOCK, World, content, digest_of

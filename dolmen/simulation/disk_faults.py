@@ -1,0 +1,119 @@
+"""Faults of disks: slow, full, hung, failing and vanished ones, and bits that rot at rest."""
+
+import asyncio
+from random import Random
+
+from dolmen.simulation import faults
+from dolmen.simulation.census import Census, GoodReplica
+from dolmen.simulation.cluster import SimCluster, volume_directory
+from dolmen.simulation.faults import Return, RotKind
+from dolmen.simulation.sim_device import SimDevice
+from dolmen.simulation.sim_storage import SimDirectory, SimStorage
+
+GOOD_LEFT = 2
+"""Good replicas that rot leaves: one may be on a datanode that is just not there."""
+
+
+class DiskFaults:
+    """What can happen to the disks of a cluster."""
+
+    def __init__(self, cluster: SimCluster) -> None:
+        self._cluster = cluster
+        self._images: dict[tuple[str, str], SimDirectory] = {}
+        """Of each volume, as it was when it vanished last."""
+
+    # ------------------------------------------------------------ for a while
+
+    async def read_errors(self, fault: faults.ReadErrors) -> bool:
+        device = self._device(fault.process, fault.volume)
+        device.random = Random(f"{self._cluster.plan.seed} {fault.at_ms} {fault.process}")
+        device.read_errors += fault.chance
+        await asyncio.sleep(fault.for_ms / 1000)
+        device.read_errors -= fault.chance
+        return True
+
+    async def full_disk(self, fault: faults.FullDisk) -> bool:
+        device = self._device(fault.process, fault.volume)
+        device.full += 1
+        await asyncio.sleep(fault.for_ms / 1000)
+        device.full -= 1
+        return True
+
+    async def slow_disk(self, fault: faults.SlowDisk) -> bool:
+        device = self._device(fault.process, fault.volume)
+        device.slowness *= fault.times
+        await asyncio.sleep(fault.for_ms / 1000)
+        device.slowness /= fault.times
+        return True
+
+    async def hung_disk(self, fault: faults.HungDisk) -> bool:
+        device = self._device(fault.process, fault.volume)
+        if device.hangs:
+            return False
+        device.hangs = True
+        await asyncio.sleep(fault.for_ms / 1000)
+        device.go_on()
+        return True
+
+    async def failed_sync(self, fault: faults.FailedSync) -> bool:
+        self._device(fault.process, fault.volume).syncs_to_fail += 1
+        return True
+
+    # ------------------------------------------------------------ for good
+
+    async def rot(self, fault: faults.Rot) -> bool:
+        victim = self._rots(fault)
+        if victim is None:
+            return False
+        where = f"{victim.datanode}{victim.directory}"
+        self._cluster.trace.record(where, f"block {victim.block_id:016x} rots: {fault.kind.value}")
+        if fault.kind is RotKind.UNREADABLE:
+            victim.data.unreadable = True
+        else:
+            rotting = victim.data if fault.kind is RotKind.DATA else victim.checksums
+            rotting.rot(fault.nth * 7919 % len(rotting.data))
+        return True
+
+    def _rots(self, fault: faults.Rot) -> GoodReplica | None:
+        census = Census(self._cluster.datanodes)
+        left = 0 if fault.even_the_last else GOOD_LEFT
+        candidates = [
+            replica
+            for replica in census.good
+            if len(census.holders(replica.block_id)) > left and replica.data.data
+        ]
+        return candidates[fault.nth % len(candidates)] if candidates else None
+
+    async def lost_volume(self, fault: faults.LostVolume) -> bool:
+        lives = self._cluster.lives[fault.process]
+        directory = volume_directory(fault.volume)
+        storage = lives.machine.storage
+        if directory not in storage.plugged:
+            return False  # it has vanished already
+        if not fault.even_the_last:
+            others = {each.machine.name for each in self._cluster.datanodes if each.is_up}
+            if Census(self._cluster.datanodes).only_on(fault.process, others):
+                return False
+        disk = storage.pull_out(directory)
+        self._cluster.trace.record(fault.process, f"{directory} vanishes")
+        image = self._images.get((fault.process, directory))
+        self._images[fault.process, directory] = disk.copy(storage.new_device())
+        await asyncio.sleep(fault.for_ms / 1000)
+        back = self._what_comes_back(storage, fault.comes_back, disk, image)
+        storage.plug_in(directory, back)
+        self._cluster.trace.record(fault.process, f"{directory} is {fault.comes_back.value} again")
+        return True
+
+    def _what_comes_back(
+        self, storage: SimStorage, how: Return, disk: SimDirectory, image: SimDirectory | None
+    ) -> SimDirectory | None:
+        if how is Return.ITSELF:
+            return disk
+        storage.throw_away(disk)
+        return image if how is Return.OLDER else None
+
+    def _device(self, process: str, volume: int) -> SimDevice:
+        machine = self._cluster.lives[process].machine
+        if not machine.volumes:
+            return machine.storage.device
+        return machine.storage.device_of(volume_directory(volume))
