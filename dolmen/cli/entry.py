@@ -5,10 +5,11 @@ summary, and loads the file when the command is called. Errors are translated he
 one line on standard error that says what to do next, and an exit code that a script can tell apart.
 """
 
+import contextlib
 import importlib
 import os
 import sys
-from io import TextIOWrapper
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import click
@@ -17,6 +18,12 @@ from click.shell_completion import CompletionItem
 from dolmen import __version__
 from dolmen.cli.exit_codes import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, describe, exit_code_of
 from dolmen.cli.said import Said, connection_options
+from dolmen.cli.standard_streams import (
+    forget_standard_output,
+    is_of_standard_output,
+    name_standard_output,
+    take_up_closed_streams,
+)
 from dolmen.protocol.errors import DolmenError
 from dolmen.runtime.setting import SettingsError
 
@@ -102,29 +109,39 @@ class LazyGroup(click.Group):
             with formatter.section(title):
                 formatter.write_dl([(name, place.summary) for name, place in places.items()])
 
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        take_up_closed_streams()
+        name_standard_output()
+        with _errors_told():  # --help prints already
+            return super().make_context(info_name, args, parent, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
-        if isinstance(sys.stdout, TextIOWrapper):
-            # A name that the terminal's encoding does not have is shown escaped.
-            sys.stdout.reconfigure(errors="backslashreplace")
-        try:
+        with _errors_told():
             result = super().invoke(ctx)
             sys.stdout.flush()
             return result
-        except KeyboardInterrupt:
-            ctx.exit(EXIT_INTERRUPTED)
-        except BrokenPipeError:
-            _forget_standard_output()
-            ctx.exit(EXIT_BROKEN_PIPE)
-        except (DolmenError, SettingsError, OSError) as error:
-            click.echo(f"dolmen: {describe(error)}", err=True)
-            ctx.exit(exit_code_of(error))
 
 
-def _forget_standard_output() -> None:
-    """Nobody reads any more: what is still buffered must not fail once again at exit."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.close(nowhere)
+@contextlib.contextmanager
+def _errors_told() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
+    except BrokenPipeError:
+        forget_standard_output()
+        raise click.exceptions.Exit(EXIT_BROKEN_PIPE) from None
+    except (DolmenError, SettingsError, OSError) as error:
+        click.echo(f"dolmen: {describe(error)}", err=True)
+        if is_of_standard_output(error):
+            forget_standard_output()
+        raise click.exceptions.Exit(exit_code_of(error)) from None
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["--help"]})

@@ -29,7 +29,7 @@ EXIT_UNREACHABLE = 6
 EXIT_DAMAGED = 7
 EXIT_INTERRUPTED = 130  #: as a shell reports death by SIGINT
 EXIT_BROKEN_PIPE = 141  #: as a shell reports death by SIGPIPE
-EXIT_TERMINATED = 143  #: as a shell reports death by SIGTERM
+EXIT_SIGNALLED = 128  #: and the signal's number: as a shell reports death by SIGTERM or SIGHUP
 
 #: The first class that fits decides.
 CODES: tuple[tuple[type[Exception], int], ...] = (
@@ -69,7 +69,7 @@ def exit_code_of(error: Exception) -> int:
 
 
 def describe(error: Exception) -> str:
-    """One line: what is concerned, what is wrong with it."""
+    """One line: what is concerned, what is wrong with it; nothing that would steer a terminal."""
     if isinstance(error, DolmenError):
         text = error.message
         if error.path and error.path not in (word.strip("'\":;,.") for word in text.split()):
@@ -79,4 +79,7 @@ def describe(error: Exception) -> str:
         text = f"{os.fspath(error.filename)}: {error.strerror}"
     else:
         text = str(error) or type(error).__name__
-    return " ".join(text.split())
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in " ".join(text.split())
+    )

@@ -22,8 +22,9 @@ from dolmen.cli.options import gathered
 from dolmen.cli.progress import Meter, NoMeter, meter
 from dolmen.cli.said import Said, client_options, settings_flags
 from dolmen.cli.session import Failures, Session, Work, in_parallel, run
+from dolmen.cli.standard_streams import STANDARD_INPUT
 from dolmen.cli.store import FileShape, destination_in, store
-from dolmen.cli.streams import STANDARD_INPUT, in_own_thread, local_pieces
+from dolmen.cli.streams import in_own_thread, local_pieces
 from dolmen.cli.transfer_options import transfer_options
 from dolmen.client import Client
 from dolmen.protocol.errors import RequestRefused

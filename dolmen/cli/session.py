@@ -11,8 +11,9 @@ from typing import TypeVar
 import click
 
 from dolmen.cli.cluster_path import ClusterPath
-from dolmen.cli.exit_codes import EXIT_SOME_FAILED, EXIT_TERMINATED, describe, exit_code_of
+from dolmen.cli.exit_codes import EXIT_SIGNALLED, EXIT_SOME_FAILED, describe, exit_code_of
 from dolmen.cli.said import Said
+from dolmen.cli.standard_streams import is_of_standard_output
 from dolmen.client import Client, ClientOptions
 from dolmen.client.url import choose_address, choose_user
 from dolmen.protocol.errors import DolmenError, InvalidRequest, NamenodeUnreachable
@@ -67,8 +68,10 @@ def run(work: Callable[[Session], Coroutine[None, None, Result]], files: int = 1
     `files` is how many it moves at once.
     """
 
+    ended_by: list[signal.Signals] = []
+
     async def with_session() -> Result:
-        _cancel_on_sigterm()
+        _cancel_on_signals(ended_by)
         said = Said.now()
         session = Session(said, said.settings(), files * STREAMS_PER_FILE)
         try:
@@ -79,21 +82,31 @@ def run(work: Callable[[Session], Coroutine[None, None, Result]], files: int = 1
     try:
         return asyncio.run(with_session())
     except asyncio.CancelledError:
-        click.get_current_context().exit(EXIT_TERMINATED)
+        last = ended_by[-1] if ended_by else signal.SIGTERM
+        click.get_current_context().exit(EXIT_SIGNALLED + last)
 
 
-def _cancel_on_sigterm() -> None:
-    """As Ctrl-C does, so that what was begun is cleared away."""
+def _cancel_on_signals(ended_by: list[signal.Signals]) -> None:
+    """As Ctrl-C does, so that what was begun is cleared away: when it is told to end, and when its
+    terminal is gone, unless that was to be survived (`nohup`)."""
     task = asyncio.current_task()
     assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+
+    def end(number: signal.Signals) -> None:
+        ended_by.append(number)
+        task.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            asyncio.get_running_loop().add_signal_handler(number, end, number)
 
 
 class Failures:
     """Items that fail are told at once and the others are still done.
 
     One item alone gives the command its own exit code. A namenode that cannot be reached ends the
-    command, because every other item would wait for it too.
+    command, because every other item would wait for it too, and so does a standard output that
+    takes no more.
     """
 
     def __init__(self) -> None:
@@ -115,6 +128,8 @@ class Failures:
         except (NamenodeUnreachable, BrokenPipeError):
             raise
         except (DolmenError, OSError) as error:
+            if is_of_standard_output(error):
+                raise
             click.echo(f"dolmen: {describe(error)}", err=True)
             self._codes.append(exit_code_of(error))
 

@@ -18,6 +18,7 @@ from io import FileIO
 from typing import TypeVar
 
 from dolmen.cli.progress import Meter, NoMeter
+from dolmen.cli.standard_streams import STANDARD_OUTPUT, told_with_name
 from dolmen.client import Client
 from dolmen.client.transfer import download_stream
 from dolmen.protocol.checksums import Buffer, ContentHasher
@@ -28,9 +29,6 @@ Result = TypeVar("Result")
 
 #: Large enough that a thread and a call for each cost nothing beside it.
 PIECE_BYTES = 4 * 1024 * 1024
-
-STANDARD_INPUT = 0
-STANDARD_OUTPUT = 1
 
 
 async def in_own_thread(work: Callable[[], Result]) -> Result:
@@ -61,13 +59,13 @@ async def local_pieces(stream: FileIO) -> AsyncGenerator[bytes, None]:
     """
     before = _version(stream)
     given_bytes = 0
-    task = asyncio.create_task(in_own_thread(lambda: stream.read(PIECE_BYTES)))
+    task = asyncio.create_task(in_own_thread(partial(_next_piece, stream)))
     try:
         while piece := await task:
             given_bytes += len(piece)
             if before is not None and given_bytes > before[0]:
                 break  # it may grow as fast as it is read
-            task = asyncio.create_task(in_own_thread(lambda: stream.read(PIECE_BYTES)))
+            task = asyncio.create_task(in_own_thread(partial(_next_piece, stream)))
             yield piece
     finally:
         task.cancel()
@@ -108,9 +106,16 @@ def hash_of(stream: FileIO) -> bytes:
 
 
 def write_all(stream: FileIO, data: Buffer) -> None:
+    """Write all of it; an error names the file."""
     view = memoryview(data)
-    while view:
-        view = view[stream.write(view) :]
+    with told_with_name(stream):
+        while view:
+            view = view[stream.write(view) :]
+
+
+def _next_piece(stream: FileIO) -> bytes:
+    with told_with_name(stream):
+        return stream.read(PIECE_BYTES)
 
 
 def _version(stream: FileIO) -> tuple[int, int] | None:
