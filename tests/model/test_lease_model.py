@@ -6,16 +6,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from dolmen.client.leases import LEASES_PER_CALL, RENEWALS_PER_SOFT_LIMIT
-from dolmen.protocol.client_messages import RenewLeases
+from dolmen.protocol.client_messages import EntryKind, RenewLeases
 from dolmen.protocol.errors import InvalidRequest, LeaseConflict
 from dolmen.runtime.settings import Settings
 from dolmen.simulation.sim_key_value import SimKeyValueStore
 from namenode.core import tables
 from namenode.core.leases import RENEWALS_LIMIT, LeaseTable, held_file, renew
-from namenode.core.records import LEASE, Lease
+from namenode.core.records import INODE, LEASE, Inode, Lease
 
 LIMIT_MS = 1000
-INODE = st.integers(1, 6)
+INODE_ID = st.integers(1, 6)
 CLIENT = st.sampled_from([b"a" * 16, b"b" * 16])
 
 
@@ -35,15 +35,15 @@ class LeaseMachine(RuleBasedStateMachine):
     def pass_time(self, passed_ms: int) -> None:
         self.now_ms += passed_ms
 
-    @rule(inode_id=INODE, client_id=CLIENT)
+    @rule(inode_id=INODE_ID, client_id=CLIENT)
     def create(self, inode_id: int, client_id: bytes) -> None:
         if inode_id in self.holder:
             return
         self.holder[inode_id], self.heard_ms[inode_id] = client_id, self.now_ms
-        self._write(inode_id, LEASE.encode(Lease(inode_id, client_id, "/f")))
+        self._write(inode_id, Lease(inode_id, client_id, "/f"))
         self.leases.touch(inode_id, self.now_ms)
 
-    @rule(inode_ids=st.lists(INODE, max_size=4), client_id=CLIENT)
+    @rule(inode_ids=st.lists(INODE_ID, max_size=4), client_id=CLIENT)
     def renew(self, inode_ids: list[int], client_id: bytes) -> None:
         with self.store.snapshot() as view:
             request = RenewLeases(tuple(inode_ids))
@@ -75,17 +75,37 @@ class LeaseMachine(RuleBasedStateMachine):
         with self.store.snapshot() as view:
             for inode_id in range(1, 7):
                 for client_id in (b"a" * 16, b"b" * 16):
-                    if self.holder.get(inode_id) != client_id:
-                        with pytest.raises(LeaseConflict):
-                            held_file(view, inode_id, client_id)
+                    if self.holder.get(inode_id) == client_id:
+                        assert held_file(view, inode_id, client_id).inode_id == inode_id
+                        continue
+                    with pytest.raises(LeaseConflict):
+                        held_file(view, inode_id, client_id)
 
-    def _write(self, inode_id: int, value: bytes | None) -> None:
-        writer = self.store.begin()
-        if value is None:
-            writer.delete(tables.LEASES, tables.number_key(inode_id))
+    def _write(self, inode_id: int, lease: Lease | None) -> None:
+        writer, key = self.store.begin(), tables.number_key(inode_id)
+        if lease is None:
+            writer.delete(tables.LEASES, key)
+            writer.delete(tables.INODES, key)
         else:
-            writer.put(tables.LEASES, tables.number_key(inode_id), value)
+            writer.put(tables.LEASES, key, LEASE.encode(lease))
+            writer.put(tables.INODES, key, INODE.encode(unpublished(inode_id)))
         writer.commit()
+
+
+def unpublished(inode_id: int) -> Inode:
+    return Inode(
+        inode_id=inode_id,
+        parent_id=0,
+        name="",
+        kind=EntryKind.FILE,
+        mode=0o644,
+        owner="ann",
+        group="users",
+        created_ms=1,
+        modified_ms=1,
+        created_txid=1,
+        changed_txid=1,
+    )
 
 
 TestLeases = LeaseMachine.TestCase
