@@ -122,8 +122,8 @@ class Recovery:
 
     def _way_out(self) -> str:
         return (
-            "Put the directory of the namenode back from a backup, or remove"
-            f" {self.path} to go on with what the edit log has"
+            "Put the newest copy of the namenode's directory in place; or move"
+            f" {self.path} away to go on with what the edit log has, without what came after it"
         )
 
     def _open(self) -> KeyValue:

@@ -129,6 +129,11 @@ class StoreDirectory:
         if VERSION in names or INITIALISING in names:
             return
         strangers = [name for name in names if name not in HARMLESS]
+        if {EDITS, SECRET} <= set(strangers):
+            raise StartRefused(
+                f"{self.join(VERSION)} is missing, and the rest of a namenode's directory is there:"
+                " put it back from a backup"
+            )
         if strangers:
             raise StartRefused(
                 f"directory {self.path} is not empty and not a namenode's: it holds"
@@ -186,7 +191,8 @@ class StoreDirectory:
         try:
             return decode_stamped(await self._read(name), MAGIC, contents_type)[1]
         except DataDamaged as error:
-            raise DataDamaged(f"{self.join(name)}: {error.message}") from None
+            advice = "; put it back from a backup" if name == VERSION else ""
+            raise DataDamaged(f"{self.join(name)}: {error.message}{advice}") from None
         except UnsupportedVersion as error:
             raise UnsupportedVersion(f"{self.join(name)}: {error.message}") from None
 

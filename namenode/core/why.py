@@ -15,7 +15,8 @@ from namenode.core.block_map import Holding, Known, Worth, counting, damaged
 from namenode.core.conditions import REPAIRED, UNDER_REPLICATED, Condition, Conditions
 from namenode.core.datanodes import VANISHED_WINDOW_MS, Datanodes, DatanodeState, Liveness
 from namenode.core.deletions import BELIEVED, proven
-from namenode.core.records import Block
+from namenode.core.presence import presence_of
+from namenode.core.records import AdminState, Block
 from namenode.core.redundancy import TRANSFERS_LIMIT, Redundancy, Transfer
 
 NAMED_LIMIT = 5
@@ -68,7 +69,8 @@ def explain(trouble: Trouble, around: Circumstances) -> Why:
         return _excess(trouble, around)
     if trouble.condition in REPAIRED:
         waits = _repair(trouble, around)
-        about = "; ".join([*_damage(trouble, around), *_spread(trouble), waits.reason])
+        told = [*_damage(trouble, around), *_departing(trouble), *_spread(trouble)]
+        about = "; ".join([*told, waits.reason])
         return Why(about, waits.expected_in_s)
     return Why("; ".join(_damage(trouble, around)), _quarantine_s(trouble, around))
 
@@ -140,6 +142,16 @@ def _next_step(trouble: Trouble) -> str:
 def _quarantine_s(trouble: Trouble, around: Circumstances) -> float | None:
     waits = around.datanodes.vanished() or _lacking_proof(trouble, 1)
     return None if waits else SOON_S
+
+
+def _departing(trouble: Trouble) -> list[str]:
+    """Say whose replicas count less than others because their datanode leaves or rests."""
+    if trouble.condition not in UNDER_REPLICATED:
+        return []
+    good = [holding.datanode for holding in trouble.held if holding.worth is Worth.GOOD]
+    told = {state: [d for d in good if d.admin_state is state] for state in AdminState}
+    del told[AdminState.IN_SERVICE]
+    return [f"{_names(there)} is {state.name}" for state, there in told.items() if there]
 
 
 def _spread(trouble: Trouble) -> list[str]:
@@ -258,14 +270,14 @@ def _hindered(targets: Sequence[DatanodeState], block: Block, around: Circumstan
 def _turn(trouble: Trouble, around: Circumstances) -> Why:
     """Return what a block waits for that could be copied: bytes of the throttle, or its turn."""
     block, redundancy = trouble.block, around.redundancy
-    have = counting(trouble.held, block.block_id)
+    sources = presence_of(trouble.held, block.block_id).readable
     throttle = redundancy.throttle
     live = sum(datanode.liveness is Liveness.LIVE for datanode in around.datanodes)
     ahead = around.conditions.count(*_as_urgent(trouble.condition))
     rate_bytes = redundancy.rate_bytes * max(1, live // 2)
     expected_s = SOON_S + max(1, ahead) * block.length_bytes / rate_bytes
-    if not any(throttle.allows(d.datanode_id, block.length_bytes) for d in have):
-        return Why(f"source busy: {_names(have)} sends as much as repair may", expected_s)
+    if not any(throttle.allows(d.datanode_id, block.length_bytes) for d in sources):
+        return Why(f"source busy: {_names(sources)} sends as much as repair may", expected_s)
     if throttle.exhausted():
         return Why("throttle: repair moves as much as it may", expected_s)
     if ahead > 1:

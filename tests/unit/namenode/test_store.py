@@ -122,6 +122,16 @@ def test_a_version_of_something_else_is_refused(tmp_path: Path) -> None:
         asyncio.run(open_store(real_host(), StoreOptions(str(tmp_path))))
 
 
+def test_a_directory_that_lost_its_version_is_not_taken_for_a_strangers(tmp_path: Path) -> None:
+    asyncio.run(open_store(real_host(), StoreOptions(str(tmp_path)))).kill()
+    version = tmp_path / "VERSION"
+    for spoil in (lambda: version.write_bytes(b"rotten"), version.unlink):
+        spoil()
+        with pytest.raises(StartRefused, match=r"VERSION.*put it back from a backup"):
+            asyncio.run(open_store(real_host(), StoreOptions(str(tmp_path))))
+    assert tmp_path.joinpath("edits").exists()
+
+
 def test_the_secret_file_counts_at_the_first_start_and_must_fit_later() -> None:
     async def check(host: SimHost) -> None:
         disk = host.machine().open_disk()

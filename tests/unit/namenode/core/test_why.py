@@ -7,6 +7,7 @@ from namenode.core import why
 from namenode.core.block_map import good, look_up
 from namenode.core.conditions import Condition
 from namenode.core.lookup import load_meta
+from namenode.core.records import AdminState
 from namenode.core.why import Why
 from tests.unit.namenode.core.replica_world import (
     LENGTH_BYTES,
@@ -182,6 +183,39 @@ def test_many_datanodes_are_counted_and_not_all_named() -> None:
     for index in range(8):
         world.store(index, DAMAGED)
     assert "3 more" in explain(world).reason
+
+
+def address(world: ReplicaWorld, index: int) -> str:
+    datanode = world.cluster.datanodes.get(datanode_id(index))
+    assert datanode is not None
+    return datanode.address
+
+
+def test_who_leaves_or_rests_is_named() -> None:
+    world = world_of(3, on=3)
+    world.set_admin_state(0, AdminState.DECOMMISSIONING)
+    world.tick()
+    told = explain(world).reason
+    assert told == f"{address(world, 0)} is DECOMMISSIONING; no other datanode: 2 usable, 3 wanted"
+    world.set_admin_state(0, AdminState.MAINTENANCE)
+    world.set_admin_state(1, AdminState.DECOMMISSIONING)
+    world.tick()
+    told = explain(world).reason
+    assert told.startswith(
+        f"{address(world, 1)} is DECOMMISSIONING; {address(world, 0)} is MAINTENANCE; no other"
+    )
+
+
+def test_a_source_that_leaves_is_named_when_it_is_busy() -> None:
+    world = world_of(2, on=1, replication=1, rate_bytes=100)
+    world.add_file(51, [2], replication=1)
+    world.store(0, replica(block_number(2)))
+    world.set_admin_state(0, AdminState.DECOMMISSIONING)
+    world.tick()
+    reasons = [explain(world, block_number(number)).reason for number in (1, 2)]
+    waiting = next(reason for reason in reasons if "under way" not in reason)
+    assert "source busy:  sends" not in waiting
+    assert address(world, 0) in waiting
 
 
 def test_nothing_is_changed_by_asking() -> None:
