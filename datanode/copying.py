@@ -72,7 +72,7 @@ class CopyOrder:
 class ReplicaCopier:
     """Copies replicas from other datanodes.
 
-    `bad_source` hears (block id, stamp, datanode id) of a source whose bytes fail the block's checksums.
+    `bad_source` hears (block id, stamp, datanode id) of a source whose bytes fail their checksums.
     """
 
     def __init__(
