@@ -7,13 +7,13 @@ import click
 import msgspec
 
 from dolmen.cli.balance import balance, topology
+from dolmen.cli.durations import Duration
 from dolmen.cli.formats import printable
 from dolmen.cli.said import client_options
 from dolmen.cli.session import Failures, Session, run
 from dolmen.protocol.errors import InvalidRequest
 from dolmen.protocol.operator_messages import CheckpointWritten, DatanodeReport
 from dolmen.runtime.real_machine import real_machine
-from dolmen.runtime.units import parse_duration
 
 #: How often `--wait` looks: a person notices no less.
 LOOK_EVERY_S = 1.0
@@ -27,23 +27,13 @@ json_option = click.option(
 )
 
 
-class Duration(click.ParamType[int]):
+class DurationOrForever(Duration):
     """Milliseconds, or 0 for as long as it takes."""
-
-    name = "duration"
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> int:
-        if value == FOREVER:
-            return 0
-        try:
-            duration_ms = parse_duration(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-        if not duration_ms:
-            self.fail(f"name a time that is not over already, or {FOREVER!r}", param, ctx)
-        return duration_ms
+        return 0 if value == FOREVER else super().convert(value, param, ctx)
 
 
 @click.group()
@@ -88,7 +78,7 @@ def recommission(datanodes: tuple[str, ...], as_json: bool) -> None:
 @click.option(
     "--for",
     "duration_ms",
-    type=Duration(),
+    type=DurationOrForever(),
     default="1h",
     show_default=True,
     metavar="DURATION",

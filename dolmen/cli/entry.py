@@ -63,6 +63,7 @@ SECTIONS: dict[str, dict[str, Place]] = {
         "up": Place("dolmen.cli.local:up", "Start a cluster in the background."),
         "status": Place("dolmen.cli.local:status", "Show which of its processes run."),
         "down": Place("dolmen.cli.local:down", "Stop it; the data stays."),
+        "drill": Place("dolmen.cli.drill:drill", "Break something in it, and watch it heal."),
         "quarantine": Place(
             "dolmen.cli.quarantine:quarantine", "List damaged replicas that were put aside."
         ),

@@ -95,6 +95,18 @@ def stop_processes(processes: list[Process], patience_s: float) -> list[Process]
             os.close(handle)
 
 
+def send_signal(process: Process, number: signal.Signals) -> bool:
+    """Send it a signal; return whether it was there to get it."""
+    handle = _open_handle(process)
+    if handle is None:
+        return False
+    try:
+        _send(handle, number)
+    finally:
+        os.close(handle)
+    return True
+
+
 def read_boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 

@@ -25,6 +25,7 @@ ELSEWHERE = {
     "up": "test_cli_local",
     "status": "test_cli_local",
     "down": "test_cli_local",
+    "drill": "test_drill",
     "namenode": "test_cli_daemons",
     "datanode": "test_cli_daemons",
     "completion": "unit/cli/test_completion",
