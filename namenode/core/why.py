@@ -222,7 +222,7 @@ def _place(trouble: Trouble, around: Circumstances) -> Why | None:
             f"no target with room: it needs {block.length_bytes} bytes, and of {len(free)} possible"
             f" {_plural(len(free))} {most.address} has most, {max(0, most.free_bytes)}"
         )
-    return _hindered(roomy, block, around)
+    return _hindered(trouble, roomy, around)
 
 
 def _is_open(trouble: Trouble, target: DatanodeState, around: Circumstances) -> bool:
@@ -243,9 +243,10 @@ def _spreads(trouble: Trouble, target: DatanodeState) -> bool:
     return target.rack not in racks
 
 
-def _hindered(targets: Sequence[DatanodeState], block: Block, around: Circumstances) -> Why:
+def _hindered(trouble: Trouble, targets: Sequence[DatanodeState], around: Circumstances) -> Why:
     """Return why none of the datanodes that have room is asked now."""
-    redundancy = around.redundancy
+    block, redundancy = trouble.block, around.redundancy
+    turn_s = _turn_s(trouble, around)
     copy_s = block.length_bytes / redundancy.rate_bytes
     until_ms = {
         d.address: shunned_ms
@@ -262,9 +263,10 @@ def _hindered(targets: Sequence[DatanodeState], block: Block, around: Circumstan
     if going := [d for d in asked if block.block_id in d.orders]:
         return Why(f"{_names(going)} must delete its old replica first", SOON_S + copy_s)
     if busy := [d for d in asked if d.transfers >= TRANSFERS_LIMIT]:
-        return Why(f"target busy: {TRANSFERS_LIMIT} copies are on their way to {_names(busy)}")
+        busy_with = f"{TRANSFERS_LIMIT} copies are on their way to {_names(busy)}"
+        return Why(f"target busy: {busy_with}", turn_s)
     rate = f"{redundancy.rate_bytes} bytes a second"
-    return Why(f"throttle: {_names(asked)} receives as much as repair may, {rate}", SOON_S + copy_s)
+    return Why(f"throttle: {_names(asked)} receives as much as repair may, {rate}", turn_s)
 
 
 def _turn(trouble: Trouble, around: Circumstances) -> Why:
@@ -272,10 +274,8 @@ def _turn(trouble: Trouble, around: Circumstances) -> Why:
     block, redundancy = trouble.block, around.redundancy
     sources = presence_of(trouble.held, block.block_id).readable
     throttle = redundancy.throttle
-    live = sum(datanode.liveness is Liveness.LIVE for datanode in around.datanodes)
-    ahead = around.conditions.count(*_as_urgent(trouble.condition))
-    rate_bytes = redundancy.rate_bytes * max(1, live // 2)
-    expected_s = SOON_S + max(1, ahead) * block.length_bytes / rate_bytes
+    expected_s = _turn_s(trouble, around)
+    ahead = _ahead(trouble, around)
     if not any(throttle.allows(d.datanode_id, block.length_bytes) for d in sources):
         return Why(f"source busy: {_names(sources)} sends as much as repair may", expected_s)
     if throttle.exhausted():
@@ -283,6 +283,19 @@ def _turn(trouble: Trouble, around: Circumstances) -> Why:
     if ahead > 1:
         return Why(f"waits its turn: {ahead - 1} other blocks are as urgent or more", expected_s)
     return Why("it is its turn now", expected_s)
+
+
+def _ahead(trouble: Trouble, around: Circumstances) -> int:
+    """Return how many blocks are repaired before this one, and itself."""
+    return max(1, around.conditions.count(*_as_urgent(trouble.condition)))
+
+
+def _turn_s(trouble: Trouble, around: Circumstances) -> float:
+    """Return in how many seconds all that is as urgent is copied, this block being like them."""
+    live = sum(datanode.liveness is Liveness.LIVE for datanode in around.datanodes)
+    receiving = max(1, min(live // 2, len(around.datanodes.usable())))
+    rate_bytes = around.redundancy.rate_bytes * receiving
+    return SOON_S + _ahead(trouble, around) * trouble.block.length_bytes / rate_bytes
 
 
 def _as_urgent(condition: Condition | None) -> tuple[Condition, ...]:

@@ -115,6 +115,21 @@ def test_a_spent_throttle_is_a_busy_source_and_says_when_it_is_over() -> None:
     assert told.expected_in_s >= LENGTH_BYTES / 200
 
 
+def test_what_waits_for_a_throttle_waits_for_all_that_are_as_urgent() -> None:
+    world = world_of(3, on=2, rate_bytes=100)
+    world.add_file(51, range(2, 12))
+    for number in range(2, 12):
+        world.store(0, replica(block_number(number)))
+        world.store(1, replica(block_number(number)))
+    world.tick()
+    waiting = [explain(world, block_number(number)) for number in range(1, 12)]
+    told = [one for one in waiting if "throttle: " in one.reason]
+    assert told, waiting
+    for one in told:
+        assert one.expected_in_s is not None
+        assert one.expected_in_s >= 10 * LENGTH_BYTES / 100
+
+
 def test_a_block_whose_holders_are_dead_names_them() -> None:
     world = world_of(2, on=1, replication=1)
     world.leave(0)
