@@ -145,6 +145,9 @@ def _space(report: ClusterReport) -> Iterator[Metric]:
     prefix = "dolmen_namenode"
     yield gauge(f"{prefix}_capacity_bytes", "Size of the volumes of LIVE datanodes.", capacity)
     yield gauge(f"{prefix}_used_bytes", "Taken by replicas on LIVE datanodes.", used)
+    yield gauge(
+        f"{prefix}_free_bytes", "What replicas may still take on LIVE datanodes.", report.free_bytes
+    )
 
 
 def _replicas(report: ClusterReport) -> Iterator[Metric]:

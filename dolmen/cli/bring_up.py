@@ -33,11 +33,13 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Wanted:
-    """What was asked for; None and an empty mapping leave what is stored, or the default."""
+    """What was asked for; None and an empty mapping leave what is stored, or the default. The level
+    of the log is not stored: it is for those that are started now."""
 
     datanodes: int | None
     port: int | None
     settings: Mapping[str, str]
+    log_level: str = "info"
 
 
 def bring_up(directory: Path, wanted: Wanted, deadline: float, tell: Tell) -> Cluster:
@@ -55,10 +57,11 @@ def bring_up(directory: Path, wanted: Wanted, deadline: float, tell: Tell) -> Cl
         absent = sum(not member.running for _, _, member in cluster.members)
         if absent:
             tell(f"starting {absent} of {len(cluster.members)} processes in {directory}")
-        _start_namenode(directory, cluster)
+        starting = _Starting(directory, cluster, wanted.log_level)
+        _start_namenode(starting)
         _await_secret(directory, cluster, deadline)
         for index, member in enumerate(cluster.datanodes):
-            _start_datanode(directory, cluster, index, member)
+            _start_datanode(starting, index, member)
     return cluster
 
 
@@ -100,35 +103,45 @@ def _change(cluster: Cluster, wanted: Wanted) -> None:
         cluster.datanodes.append(Member(port))
 
 
-def _start_namenode(directory: Path, cluster: Cluster) -> None:
-    member = cluster.namenode
+@dataclass(frozen=True)
+class _Starting:
+    """What the processes that are started have in common."""
+
+    directory: Path
+    cluster: Cluster
+    log_level: str
+
+
+def _start_namenode(starting: _Starting) -> None:
+    member = starting.cluster.namenode
     if member.running:
         return
     if not is_free(HOST, member.port):
         raise StartRefused(
             f"port {member.port} is in use by another program: stop it, or choose another --port"
         )
-    words = ["namenode", "--dir", str(directory / "namenode")]
-    _start(directory, cluster, ("namenode", 0, member), words)
+    words = ["namenode", "--dir", str(starting.directory / "namenode")]
+    _start(starting, ("namenode", 0, member), words)
 
 
-def _start_datanode(directory: Path, cluster: Cluster, index: int, member: Member) -> None:
+def _start_datanode(starting: _Starting, index: int, member: Member) -> None:
     if member.running:
         return
-    name = f"datanode-{index}"
+    directory, name = starting.directory, f"datanode-{index}"
+    namenode = starting.cluster.namenode.address
     words = [
-        *("datanode", "--namenode", cluster.namenode.address, "--dir", str(directory / name)),
+        *("datanode", "--namenode", namenode, "--dir", str(directory / name)),
         *("--host-label", name, "--secret-file", str(_secret_file(directory))),
     ]
-    _start(directory, cluster, ("datanode", index, member), words)
+    _start(starting, ("datanode", index, member), words)
 
 
-def _start(
-    directory: Path, cluster: Cluster, who: tuple[str, int, Member], words: list[str]
-) -> None:
+def _start(starting: _Starting, who: tuple[str, int, Member], words: list[str]) -> None:
     role, index, member = who
+    directory, cluster = starting.directory, starting.cluster
     listening = ["--host", HOST, "--port", str(member.port)]
-    logging = ["--log-file", str(log_of(directory, role, index))]
+    log = str(log_of(directory, role, index))
+    logging = ["--log-file", log, "--log-level", starting.log_level]
     member.process = start_process(
         [*words, *listening, *logging, *_flags(cluster)], stderr_of(directory, role, index)
     )

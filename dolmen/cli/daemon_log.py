@@ -12,6 +12,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
+
 from dolmen.protocol.errors import StartRefused
 
 #: Weeks of a quiet cluster; days of one in trouble.
@@ -22,6 +24,14 @@ FILES_KEPT = 3  #: beside the one that is written
 HELD_LINES_MAX = 10_000
 
 LEVELS = ("debug", "info", "warning", "error")
+log_level_option = click.option(
+    "--log-level",
+    type=click.Choice(LEVELS),
+    default="info",
+    show_default=True,
+    help="Log nothing below this.",
+)
+
 LINE = "%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s %(message)s"
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from dolmen.cli.daemon_log import LEVELS, LogOptions
+from dolmen.cli.daemon_log import LogOptions, log_level_option
 from dolmen.cli.foreground import check_loopback, serve
 from dolmen.cli.options import Command, gathered
 from dolmen.cli.said import Said, settings_options
@@ -82,13 +82,7 @@ def log_options(command: Command) -> Command:
             help="Log to this file, and begin a new one before it is longer than 16 MiB; four are"
             " kept [default: standard error].",
         ),
-        click.option(
-            "--log-level",
-            type=click.Choice(LEVELS),
-            default="info",
-            show_default=True,
-            help="Log nothing below this.",
-        ),
+        log_level_option,
     ):
         command = option(command)
     return command

@@ -10,6 +10,7 @@ import click
 
 from dolmen.cli.bring_up import DATANODES_MAX, Wanted, bring_up, default_directory
 from dolmen.cli.cluster_file import locked, read_cluster
+from dolmen.cli.daemon_log import log_level_option
 from dolmen.cli.exit_codes import EXIT_NOT_FOUND, EXIT_UNREACHABLE
 from dolmen.cli.processes import stop_processes
 from dolmen.cli.said import Said, settings_options
@@ -44,12 +45,14 @@ directory_option = click.option(
     type=click.IntRange(1, 65535),
     help="The namenode's port [default: 9870, or the one it had].",
 )
+@log_level_option
 @settings_options
-def up(datanodes: int | None, directory: Path | None, port: int | None) -> None:
+def up(datanodes: int | None, directory: Path | None, port: int | None, log_level: str) -> None:
     """Start a cluster on this machine, in the background, and print its URL.
 
     Starts what does not run of the cluster in DIR, with its data and its old ports; settings that
-    are given again hold for the processes started from now on. Logs are in DIR/logs.
+    are given again hold for the processes started from now on, --log-level for those started now.
+    Logs are in DIR/logs.
 
     \b
       dolmen up
@@ -61,7 +64,8 @@ def up(datanodes: int | None, directory: Path | None, port: int | None) -> None:
     said = Said.now()
     named = named_settings(said.flags, os.environ, said.config)
     said.settings()
-    wanted = Wanted(datanodes, port, {name: text for name, (text, _) in named.items()})
+    texts = {name: text for name, (text, _) in named.items()}
+    wanted = Wanted(datanodes, port, texts, log_level)
     place = _place(directory)
     deadline = time.monotonic() + READY_WITHIN_S
     cluster = bring_up(place, wanted, deadline, _tell)

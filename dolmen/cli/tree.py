@@ -8,7 +8,7 @@ from dolmen.cli.said import client_options
 from dolmen.cli.session import Failures, Session, run
 from dolmen.cli.sources import Found, find_sources
 from dolmen.client import Client
-from dolmen.protocol.client_messages import EntryKind, FileInfo
+from dolmen.protocol.client_messages import EntryKind
 from dolmen.protocol.errors import (
     DirectoryNotEmpty,
     IsADirectory,
@@ -54,9 +54,8 @@ def rm(paths: tuple[ClusterPath, ...], recursive: bool, force: bool) -> None:
         failures = Failures()
         for found in await find_sources(session, paths, failures, missing=force):
             with failures.item():
-                _check_removable(found.info, recursive)
                 try:
-                    await found.client.delete(found.info.path, recursive=recursive)
+                    await _remove(found, recursive)
                 except NoSuchPath:
                     if not force:
                         raise
@@ -129,22 +128,27 @@ async def _make(client: Client, path: str, parents: bool) -> None:
         raise PathExists(f"{error.message}; -p takes a directory that exists", path) from None
 
 
-def _check_removable(info: FileInfo, recursive: bool) -> None:
-    if info.path == "/":
-        raise RequestRefused("the root cannot be deleted: name what is in it", info.path)
-    if info.kind is EntryKind.DIRECTORY and not recursive:
-        raise IsADirectory("is a directory: -r deletes it with all that is below", info.path)
+async def _remove(found: Found, recursive: bool) -> None:
+    path = found.info.path
+    if path == "/":
+        raise RequestRefused("the root cannot be deleted: name what is in it", path)
+    # The namenode looks at what is there now: a directory may have come in the file's place.
+    kind = None if recursive else EntryKind.FILE
+    try:
+        await found.client.delete(path, recursive=recursive, kind=kind)
+    except IsADirectory as error:
+        raise IsADirectory(f"{error.message}: -r deletes it with all that is below", path) from None
 
 
 async def _remove_empty(found: Found, parents: bool) -> None:
     path = found.info.path
     if path == "/":
         raise RequestRefused("the root cannot be deleted", path)
-    if found.info.kind is not EntryKind.DIRECTORY:
-        raise NotADirectory("is a file: dolmen rm deletes it", path)
     while path:
         try:
-            await found.client.delete(path)
+            await found.client.delete(path, kind=EntryKind.DIRECTORY)
+        except NotADirectory as error:
+            raise NotADirectory(f"{error.message}; dolmen rm deletes it", path) from None
         except DirectoryNotEmpty as error:
             raise DirectoryNotEmpty(f"{error.message}; dolmen rm -r deletes all", path) from None
         path = path.rpartition("/")[0] if parents else ""

@@ -157,9 +157,12 @@ class Client:
         """Rename as POSIX does, in one step; with `replace=False` any target is PathExists."""
         await self._namenode.call(Rename(source, target, replace), Done)
 
-    async def delete(self, path: str, *, recursive: bool = False) -> None:
-        """Delete a file or directory; DirectoryNotEmpty unless `recursive`."""
-        await self._namenode.call(Delete(path, recursive), Done)
+    async def delete(
+        self, path: str, *, recursive: bool = False, kind: EntryKind | None = None
+    ) -> None:
+        """Delete a file or directory, or only one of `kind`, as IsADirectory and NotADirectory
+        say; DirectoryNotEmpty unless `recursive`."""
+        await self._namenode.call(Delete(path, recursive, kind), Done)
 
     async def locate_blocks(self, path: str) -> AsyncIterator[LocatedBlock]:
         """Yield the blocks of a file as it is now, each with its replicas, nearest first."""

@@ -234,10 +234,12 @@ class Rename(Request, frozen=True, tag=27):
 
 
 class Delete(Request, frozen=True, tag=28):
-    """→ Done. A non-empty directory needs `recursive`; the root is refused."""
+    """→ Done. A non-empty directory needs `recursive`; the root is refused, and what is not of
+    `kind`."""
 
     path: str
     recursive: bool = False
+    kind: EntryKind | None = None
 
 
 class SetAttributes(Request, frozen=True, tag=29):

@@ -182,10 +182,18 @@ def delete(case: Case, request: Delete) -> Outcome:
     path = format_path(names)
     if not names:
         raise InvalidRequest("the root cannot be deleted", path)
+    _check_kind(request.kind, inode, path)
     if inode.entry_count and not request.recursive:
         raise DirectoryNotEmpty(f"{path}: the directory is not empty", path)
     edit = EntryDeleted(inode.inode_id, case.now_ms, case.due_ms)
     return Outcome(Done(), edits=(edit,), effects=forgotten(case, inode))
+
+
+def _check_kind(wanted: EntryKind | None, inode: Inode, path: str) -> None:
+    if wanted is EntryKind.DIRECTORY and inode.kind == EntryKind.FILE:
+        raise NotADirectory(f"{path}: is a file", path)
+    if wanted is EntryKind.FILE and inode.kind == EntryKind.DIRECTORY:
+        raise IsADirectory(f"{path}: is a directory", path)
 
 
 def set_attributes(case: Case, request: SetAttributes) -> Outcome:

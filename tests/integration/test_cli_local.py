@@ -133,6 +133,15 @@ def test_settings_are_kept_and_replaced_when_given_again(local: Local) -> None:
     assert local.up("--dead-after", "soon").returncode == 2
 
 
+def test_the_level_of_the_log_is_for_those_that_are_started_now(local: Local) -> None:
+    local.first_up("--datanodes", 1, "--log-level", "warning")
+    namenode = local.directory / "logs" / "namenode.log"
+    assert " INFO " not in namenode.read_text()
+    local.down()
+    assert local.up().returncode == 0
+    assert " INFO " in namenode.read_text()
+
+
 def test_settings_of_the_environment_and_the_file_reach_the_servers_and_are_kept(
     local: Local, tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ from dolmen.protocol.client_messages import (
     CreateFile,
     Delete,
     Done,
+    EntryKind,
     FileInfo,
     GetInfo,
     ListDirectory,
@@ -252,6 +253,20 @@ def test_a_file_is_deleted_with_or_without_recursive(driver: Driver) -> None:
     driver.do(Delete("/full"))
     root = driver.info("/")
     assert isinstance(root, FileInfo)
+
+
+def test_only_what_is_of_the_named_kind_is_deleted(driver: Driver) -> None:
+    with pytest.raises(NotADirectory, match="is a file"):
+        driver.do(Delete("/d/g", kind=EntryKind.DIRECTORY))
+    with pytest.raises(IsADirectory, match="is a directory"):
+        driver.do(Delete("/empty", kind=EntryKind.FILE))
+    with pytest.raises(IsADirectory):
+        driver.do(Delete("/d", recursive=True, kind=EntryKind.FILE))
+    driver.do(Delete("/d/g", kind=EntryKind.FILE))
+    driver.do(Delete("/empty", kind=EntryKind.DIRECTORY))
+    for path in ("/d/g", "/empty"):
+        with pytest.raises(NoSuchPath):
+            driver.info(path)
 
 
 def test_in_safe_mode_nothing_changes_and_everything_can_be_read(driver: Driver) -> None:
