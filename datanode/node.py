@@ -102,6 +102,11 @@ class Datanode:
         must outlive a loss of power."""
         return self._serving.store.settled_replicas() if self._serving is not None else []
 
+    def stamp_of(self, block_id: int) -> int | None:
+        """Return the generation stamp of a replica as it is held now; None if there is none."""
+        replica = self._serving.store.get(block_id) if self._serving is not None else None
+        return None if replica is None else replica.stamp
+
     def kill(self) -> None:
         """End as if the process had died: connections are reset, nothing is flushed."""
         self._killed = True

@@ -105,6 +105,8 @@ class Lives:
     ) -> None:
         self.machine = machine
         self.process: Process | None = None
+        self.down_since_s = 0.0
+        """When it died last."""
         self._make = make
         self._findings = findings
         self._trace = trace
@@ -170,6 +172,7 @@ class Lives:
         self._record("loses power" if death.power_loss else "is killed")
         self._killed = True
         self._life = None
+        self.down_since_s = asyncio.get_running_loop().time()
         process.kill()
         self.machine.end_life()
         if death.power_loss:

@@ -83,9 +83,9 @@ class NamespaceHistory:
             _, number, name = self._lost.pop(0)
             self._realm(name).forget(number)
 
-    def tops(self) -> Iterator[str]:
-        """Yield the names of all realms."""
-        yield from sorted(self._realms)
+    def realms(self) -> Iterator[Realm]:
+        """Yield every realm once."""
+        yield from dict.fromkeys(self._realms.values())
 
 
 class Call:

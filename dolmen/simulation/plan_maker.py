@@ -16,6 +16,7 @@ from dolmen.simulation import faults
 from dolmen.simulation.faults import AnyFault
 from dolmen.simulation.plan import NAMENODE, Pace, Plan, client_name, datanode_name
 from dolmen.simulation.sim_inode import Keeps
+from dolmen.simulation.work_plan import Work
 
 SHORT_MS = (1, 2_000)
 """A restart that others notice as a broken connection and nothing more."""
@@ -76,7 +77,8 @@ class _Maker:
     ) -> None:
         random = self._random = Random(f"plan {seed}")
         racks, pace = random.choice((1, 1, 2)), random.choice(PACES)
-        self._plan = Plan(seed, seconds, datanodes, racks=racks, pace=pace)
+        work = Work(may_fail=families != {Family.CRASH})
+        self._plan = Plan(seed, seconds, datanodes, racks=racks, pace=pace, work=work)
         self._families = families
 
     def make(self) -> Plan:

@@ -7,12 +7,16 @@ with the command that runs it again.
 
 import asyncio
 import gc
+import logging
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from dolmen.simulation import virtual_time
-from dolmen.simulation.checkers import Healing, Invariants, Lasting, Namespace, Replay, Replicas
+from dolmen.simulation.checkers.acknowledged_bytes import Lasting
+from dolmen.simulation.checkers.disks import find_blocks
+from dolmen.simulation.checkers.suite import Checkers
+from dolmen.simulation.chronicle import ChronicleLog
 from dolmen.simulation.cluster import SimCluster
 from dolmen.simulation.finding import CheckFailed
 from dolmen.simulation.injection import Injection
@@ -20,7 +24,7 @@ from dolmen.simulation.lives import Lives
 from dolmen.simulation.plan import Plan
 from dolmen.simulation.plan_maker import make_plan
 from dolmen.simulation.trace import Trace
-from dolmen.simulation.workloads import Workload
+from dolmen.simulation.workloads.mix import Workload
 
 PULSE_S = 20.0
 """How often invariants are checked and garbage is collected during a run."""
@@ -28,15 +32,34 @@ PULSE_S = 20.0
 SETTLE_S = 60.0
 """After the end of all processes: whatever still waits for a deadline has reached it."""
 
-EXPECTED_TASKS = 2
-"""The run's own: what runs it and what waits for findings."""
-
-LINES_TOLD = 60
-"""The last lines of the trace that a failure tells."""
+LINES_TOLD = 80
+"""The last events that a failure tells: of the path or block that it is about, else of all."""
 
 
 class SimulationFailed(AssertionError):
     """A run found something; the message tells its story and how to see it again."""
+
+    def __init__(self, story: str, digest: str) -> None:
+        super().__init__(story)
+        self.digest = digest
+
+
+@dataclass(frozen=True)
+class Moment:
+    """How far a run is."""
+
+    virtual_s: float
+    operations: int
+    faults: int
+    faults_in_flight: int
+
+
+Watch = Callable[[Moment], None]
+"""Told now and then how far a run is; the run does not depend on it."""
+
+
+def _nobody(_: Moment) -> None:
+    """Nobody watches."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +71,12 @@ class Result:
     steps: int
     operations: int
     """Those that were answered."""
+    acknowledged: dict[str, int]
+    """The same, by kind."""
+    failed: dict[str, int]
+    """Those that failed for want of datanodes or of a namenode, by kind."""
+    unchecked: list[str]
+    """Realms of the namespace in which too many answers were lost at once to check the others."""
     faults: int
     faults_in_flight: int
     """Those that hit a cluster at work."""
@@ -56,15 +85,16 @@ class Result:
     digest: str
 
 
-def simulate(plan: Plan) -> Result:
+def simulate(plan: Plan, watch: Watch = _nobody) -> Result:
     """Run a plan to its end; SimulationFailed says what it found."""
     with _garbage_at_set_times():
-        return virtual_time.run(_Run(plan).run_whole())
+        return virtual_time.run(_Run(plan, watch).run_whole())
 
 
 class _Run:
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, watch: Watch) -> None:
         self._plan = plan
+        self._watch = watch
 
     async def run_whole(self) -> Result:
         """Run, and tell the story of whatever is found."""
@@ -74,6 +104,12 @@ class _Run:
         self._trace = Trace(loop.time)
         self._cluster = SimCluster(self._plan, self._trace)
         self._workload = Workload(self._plan, self._trace)
+        self._history = self._workload.history
+        self._checkers = Checkers(self._cluster, self._workload)
+        with daemons_heard(ChronicleLog(self._history.chronicle)):
+            return await self._run_until_finding()
+
+    async def _run_until_finding(self) -> Result:
         running = asyncio.create_task(self._run())
         finding = asyncio.create_task(self._cluster.finding.wait())
         await asyncio.wait([running, finding], return_when=asyncio.FIRST_COMPLETED)
@@ -83,11 +119,14 @@ class _Run:
         if self._cluster.found:
             running.cancel()
             what, cause = self._cluster.found[0]
-            raise SimulationFailed(self._story(what, cause)) from cause
+            raise SimulationFailed(self._story(what, cause), self._trace.digest()) from cause
         return running.result()
 
     async def _run(self) -> Result:
         await self._cluster.start()
+        async with self._cluster.inspector() as inspector:
+            await self._workload.set_up(inspector)
+        await self._checkers.begin()
         clients = [self._client(index) for index in range(self._plan.clients)]
         for client in clients:
             await client.start()
@@ -107,46 +146,52 @@ class _Run:
 
     async def _let_go_wrong(self) -> None:
         """Let the faults of the plan happen, and the time of the plan pass."""
-        injection = Injection(self._cluster, self._workload.activity, self)
+        injection = Injection(self._cluster, self._history.activity, self)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._pulse())
             group.create_task(injection.run(self._plan.faults))
 
     def power_goes(self, lives: Lives) -> Callable[[], None]:
         """A machine is about to lose power: return what compares it with what it was."""
-        self._workload.power_losses.append((self._loop.time(), lives.machine.name))
+        self._history.power_losses.append((self._loop.time(), lives.machine.name))
         return Lasting(lives).check
 
     async def _pulse(self) -> None:
         while self._loop.time() < self._plan.seconds:
             await asyncio.sleep(PULSE_S)
             gc.collect()
-            Invariants(self._cluster).check()
+            self._checkers.check_now()
             self._trace.record("run", f"{self._loop.steps} steps")
+            self._watch(self._moment())
+
+    def _moment(self) -> Moment:
+        activity = self._history.activity
+        operations = self._history.operations
+        return Moment(self._loop.time(), operations, activity.faults, activity.faults_in_flight)
 
     # ------------------------------------------------------------ after it
 
     async def _check_all(self) -> Result:
         """Look at everything, first at work, then stopped."""
         async with self._cluster.inspector() as inspector:
-            healed = await Healing(self._cluster).wait(inspector)
-            self._trace.record("run", f"healed: {healed.blocks} blocks")
-            report = await Namespace(self._workload).check(inspector)
-            replicas = Replicas(self._cluster)
-            replicas.check(self._workload)
-            replicas.check_counts(report)
-            Invariants(self._cluster).check_at_rest()
+            await self._workload.finish(inspector)
+            report = await self._checkers.check_at_rest(inspector)
+            self._trace.record("run", f"healed: {report.blocks} blocks")
             cluster_id = inspector.cluster.cluster_id
+        await self._checkers.check_idle()
         await self._cluster.stop()
-        await Replay(self._cluster).check(cluster_id)
+        await self._checkers.check_stopped(cluster_id)
         self._trace.record("run", f"over after {self._loop.steps} steps")
         return Result(
             plan=self._plan,
             virtual_s=self._loop.time(),
             steps=self._loop.steps,
-            operations=self._workload.operations,
-            faults=self._workload.activity.faults,
-            faults_in_flight=self._workload.activity.faults_in_flight,
+            operations=self._history.operations,
+            acknowledged=dict(sorted(self._history.acknowledged.items())),
+            failed=dict(sorted(self._history.failed.items())),
+            unchecked=self._history.namespace.blind(),
+            faults=self._history.activity.faults,
+            faults_in_flight=self._history.activity.faults_in_flight,
             files=report.files,
             blocks=report.blocks,
             digest=self._trace.digest(),
@@ -154,22 +199,23 @@ class _Run:
 
     def _check_nothing_is_left(self) -> None:
         gc.collect()
-        mine = {asyncio.current_task()}
-        left = [task for task in asyncio.all_tasks() if task not in mine and not task.done()]
-        waiting = sorted(repr(task.get_coro()) for task in left)
-        if len(waiting) > EXPECTED_TASKS:
-            raise CheckFailed(f"{len(waiting)} tasks are left behind: {waiting}")
+        self._checkers.check_nothing_is_left()
         if failures := self._cluster.network.failures:
             raise CheckFailed(f"servers raised what they should not: {failures}")
 
     def _story(self, what: str, cause: BaseException | None) -> str:
-        lines = "\n  ".join(self._trace.last_lines()[-LINES_TOLD:])
+        about = cause.about if isinstance(cause, CheckFailed) else ()
+        events = self._trace.last_lines()
+        if about:
+            blocks = find_blocks(self._cluster, about)
+            events = self._history.chronicle.story((*about, *blocks))
+        lines = "\n  ".join(events[-LINES_TOLD:])
         plan = self._plan
         return (
             f"seed {plan.seed}: {what}: {type(cause).__name__}: {cause}\n"
             f"what came before:\n  {lines}\n"
             f"plan: {plan.encode()}\n"
-            f"run it again: python -m dolmen.simulation {replay_options(plan)}"
+            f"run it again: dolmen simulate {replay_options(plan)}"
         )
 
 
@@ -178,6 +224,22 @@ def replay_options(plan: Plan) -> str:
     if make_plan(plan.seed, plan.seconds, plan.datanodes) == plan:
         return f"--seed {plan.seed} --seconds {plan.seconds} --datanodes {plan.datanodes}"
     return f"--plan '{plan.encode()}'"
+
+
+@contextmanager
+def daemons_heard(handler: logging.Handler) -> Generator[None]:
+    """Let `handler` hear what the daemons log."""
+    loggers = [logging.getLogger(name) for name in ("namenode", "datanode")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)
 
 
 @contextmanager

@@ -41,6 +41,7 @@ class SimDisk:
         self._threads = SimThreads(self._note)
         self._locks: dict[SimLock, None] = {}
         self._closed = self._killed = False
+        self.open_files = 0
 
     def kill(self) -> None:
         """The process has died: what runs stops, its locks are free; what was written stays."""
@@ -53,6 +54,7 @@ class SimDisk:
         self, path: str, *, create: bool = False, writable: bool = True, past_cache: bool = False
     ) -> "SimFile":
         inode = await self._step(path, lambda: self.storage.open(path, create=create))
+        self.open_files += 1
         return SimFile(self, inode, writable=writable)
 
     async def read_file(self, path: str) -> bytes:
@@ -213,6 +215,7 @@ class SimFile:
         return len(self._inode.data)
 
     async def close(self) -> None:
+        self._disk.open_files -= not self._closed
         self._closed = True
 
     def _check_open(self) -> None:

@@ -125,9 +125,12 @@ class Serving:
 
     async def _answer(self, service: Service) -> None:
         incoming = Incoming(self._head, self._body, self._end.peer.process)
+        watching = self._end.network.exchange_begins(self._end.process, self._head)
         outgoing = await service.exchange(incoming)
         body = outgoing.body
         head = bytes(outgoing.head)
+        for answered in watching:
+            answered(head)
         self._end.send(Reply(head, body.length_bytes if body else 0), len(head))
         if body is None:
             return

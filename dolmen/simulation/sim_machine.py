@@ -47,6 +47,11 @@ class SimMachine:
         self._disks: list[SimDisk] = []
         self._transport: SimTransport | None = None
 
+    @property
+    def open_files(self) -> int:
+        """How many files the process that runs now, or ran last, has open."""
+        return sum(disk.open_files for disk in self._disks)
+
     def begin_life(self) -> Machine:
         """Return the ports of a new process."""
         self._lives += 1

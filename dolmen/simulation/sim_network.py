@@ -49,6 +49,10 @@ class Conditions:
     """Probability, for each message, that it has to be sent again."""
 
 
+Watcher = Callable[[str, bytes], Callable[[bytes], None] | None]
+"""Is told the host and the head of a request; may return what is to be told the reply's head."""
+
+
 class End:
     """One end of a connection, owned by a process."""
 
@@ -104,10 +108,25 @@ class SimNetwork:
         """What services raised unforeseen: the findings of a run, besides what its checkers say."""
         self.links = SimLinks()
         self._random = random
+        self._watchers: list[Watcher] = []
         self.trace = trace
         self._ends: dict[End, None] = {}  # in the order of their making
         self._next_port: dict[str, int] = {}
         self._without_power: set[str] = set()
+
+    @property
+    def connections(self) -> int:
+        """How many connections stand."""
+        return len(self._ends) // 2
+
+    def watch_exchanges(self, watcher: "Watcher") -> None:
+        """Have every bulk request told to `watcher`, when it begins to be served."""
+        self._watchers.append(watcher)
+
+    def exchange_begins(self, host: str, request: bytes) -> "list[Callable[[bytes], None]]":
+        """A bulk request is served from now on; return who is to be told the answer."""
+        told = [watcher(host, request) for watcher in self._watchers]
+        return [answered for answered in told if answered is not None]
 
     def free_port(self, host: str) -> int:
         """Return a port that was never used on this host."""

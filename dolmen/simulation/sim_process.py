@@ -59,6 +59,12 @@ class SimProcess:
         return True
 
 
+def current_process() -> str:
+    """Return the name of the process whose turn this is; "" if it is nobody's."""
+    process = _CURRENT.get()
+    return process.name if process is not None else ""
+
+
 def owner_of(context: Context) -> SimProcess | None:
     """Return the process to which a turn in this context belongs."""
     return context.get(_CURRENT)

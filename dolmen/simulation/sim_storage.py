@@ -14,6 +14,7 @@ again: then the empty directory shows that is underneath.
 
 import errno
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
@@ -72,6 +73,11 @@ class SimStorage:
         self._devices = [self.device]
         self._underneath: dict[str, SimDirectory] = {}
         self._pulled_out: list[SimDirectory] = []
+        self._watchers: list[Callable[[str, str | None], None]] = []
+
+    def watch(self, watcher: Callable[[str, str | None], None]) -> None:
+        """Have a path told, and where it goes (None: nowhere), just before it loses its name."""
+        self._watchers.append(watcher)
 
     def plug_in(self, path: str, disk: SimDirectory | None = None) -> SimDirectory:
         """Let another file system be seen at an existing directory: `disk`, or an empty one."""
@@ -199,6 +205,8 @@ class SimStorage:
         elif replaced is not None and isinstance(node, SimDirectory):
             raise _error(errno.ENOTDIR, target)
         new_parent.device.check_writable()
+        for watcher in self._watchers:
+            watcher(source, target)
         self._unlinked(replaced)
         self._rename((old_parent, old_name, None), (new_parent, new_name, node))
 
@@ -206,6 +214,8 @@ class SimStorage:
         parent, name = self._place(path)
         node = self.file(path)
         parent.device.check_writable()
+        for watcher in self._watchers:
+            watcher(path, None)
         self._unlinked(node)
         self._rename((parent, name, None))
 

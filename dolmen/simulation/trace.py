@@ -20,12 +20,15 @@ class Trace:
         self._now_s = now_s
         self._digest = xxhash.xxh3_64()
         self._lines: deque[str] = deque(maxlen=LINES_KEPT)
+        self.listener: Callable[[str, str], None] = lambda actor, event: None
+        """Hears every line."""
 
     def record(self, actor: str, event: str) -> None:
         """Add one line: who, and what happened."""
         line = f"{self._now_s():.6f} {actor} {event}"
         self._digest.update(line.encode())
         self._lines.append(line)
+        self.listener(actor, event)
 
     def count(self, actor: str, event: str) -> None:
         """Add what happens too often to be told: to the digest alone."""

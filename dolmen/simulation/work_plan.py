@@ -32,6 +32,9 @@ class Work(msgspec.Struct, frozen=True):
     burst_s: int = 0
     """How long clients work before they are idle; 0: they never are."""
     idle_s: int = 0
+    may_fail: bool = True
+    """Whether an operation may fail for want of datanodes or of a namenode. Not if the plan is no
+    reason: one datanode down at a time, and the namenode soon back."""
 
     def rest_s(self, now_s: float) -> float:
         """Return how long nobody works from now on; 0 in a burst."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from random import Random
 from typing import Any
 
 import pytest
@@ -10,27 +11,23 @@ from datanode.core.layout import Place
 from dolmen.client.client import Client
 from dolmen.protocol.errors import BlockMissing
 from dolmen.simulation import virtual_time
-from dolmen.simulation.checkers import (
-    VOLUME,
-    Healing,
-    Invariants,
-    Lasting,
-    Namespace,
-    Replay,
-    Replicas,
-    Stored,
-)
-from dolmen.simulation.cluster import SimCluster
+from dolmen.simulation.checkers.acknowledged_bytes import AcknowledgedBytes, Lasting
+from dolmen.simulation.checkers.disks import Stored, replicas_on
+from dolmen.simulation.checkers.idle_level import IdleLevel
+from dolmen.simulation.checkers.suite import Checkers
+from dolmen.simulation.cluster import DIRECTORY, SimCluster
 from dolmen.simulation.finding import CheckFailed
-from dolmen.simulation.history import Write
+from dolmen.simulation.namespace_model import DONE, Publish
 from dolmen.simulation.plan import Plan
+from dolmen.simulation.recorded_client import Draft, RecordedClient
 from dolmen.simulation.sim_storage import SimDirectory, SimStorage
 from dolmen.simulation.trace import Trace
-from dolmen.simulation.workloads import Workload
+from dolmen.simulation.workloads.mix import Workload
 
 PLAN = Plan(seed=1, clients=1)
 LENGTH_BYTES = 300_000
 PATH = "/own-0/a"
+VOLUME = f"{DIRECTORY}/volumes/0"
 
 
 class World:
@@ -40,19 +37,17 @@ class World:
         self.trace = Trace(asyncio.get_running_loop().time)
         self.cluster = SimCluster(PLAN, self.trace)
         self.workload = Workload(PLAN, self.trace)
+        self.history = self.workload.history
+        self.checkers = Checkers(self.cluster, self.workload)
+
+    def recorded(self, client: Client) -> RecordedClient:
+        return RecordedClient("tester", client, self.history, Random(1))
 
     async def write(self, client: Client) -> None:
-        version, contents = self.workload.versions.draw(LENGTH_BYTES)
-        await client.write_file(PATH, contents)
-        self.workload.owned[0].history.succeeded(Write("a", version.number))
+        assert await self.recorded(client).write(Draft(PATH, LENGTH_BYTES, 3))
 
     async def check(self, client: Client) -> None:
-        await Healing(self.cluster).wait(client)
-        report = await Namespace(self.workload).check(client)
-        replicas = Replicas(self.cluster)
-        replicas.check(self.workload)
-        replicas.check_counts(report)
-        Invariants(self.cluster).check_at_rest()
+        await self.checkers.check_at_rest(client)
 
     def data_files(self) -> list[tuple[SimStorage, str]]:
         """Every data file of every replica."""
@@ -98,8 +93,9 @@ def test_a_cluster_that_keeps_its_promises_passes() -> None:
         await world.check(client)
         assert len(world.data_files()) == 6
         cluster_id = client.cluster.cluster_id
+        await client.operator.write_checkpoint()
         await world.cluster.stop()
-        await Replay(world.cluster).check(cluster_id)
+        await world.checkers.check_stopped(cluster_id)
 
     with_file(scenario)
 
@@ -110,8 +106,9 @@ def test_a_file_whose_replicas_have_all_rotted_is_an_error_and_never_other_bytes
             storage.rot(path, 1000)
         with pytest.raises(BlockMissing, match="checksum"):
             await client.read_file(PATH)
+        entries = [entry async for entry in client.walk_tree("/")]
         with pytest.raises(CheckFailed, match="acknowledged and cannot be read"):
-            await Namespace(world.workload).check(client)
+            await AcknowledgedBytes().check(world.recorded(client), entries)
 
     with_file(scenario)
 
@@ -121,7 +118,7 @@ def test_one_rotten_replica_is_read_around_and_healed() -> None:
         storage, path = world.data_files()[0]
         storage.rot(path, 1000)
         for _ in range(20):
-            assert await world.workload.read(client, PATH) is not None
+            assert await world.recorded(client).read(PATH) is not None
         await world.check(client)
 
     with_file(scenario)
@@ -131,18 +128,64 @@ def test_bytes_that_nobody_wrote_are_found() -> None:
     async def scenario(world: World, client: Client) -> None:
         await client.write_file(PATH, b"forged")
         with pytest.raises(CheckFailed, match="nobody wrote"):
-            await world.workload.read(client, PATH)
-        with pytest.raises(CheckFailed, match="cannot be as it is seen"):
-            await Namespace(world.workload).check(client)
+            await world.recorded(client).read(PATH)
+        with pytest.raises(CheckFailed, match="nobody wrote"):
+            await world.check(client)
 
     with_file(scenario)
 
 
-def test_a_file_that_is_gone_is_found() -> None:
+def test_wrong_bytes_under_the_right_name_are_found() -> None:
     async def scenario(world: World, client: Client) -> None:
-        await client.delete(PATH)
-        with pytest.raises(CheckFailed, match="cannot be as it is seen"):
-            await Namespace(world.workload).check(client)
+        info = await client.info(PATH)
+        number = world.history.true_reads.version_of(info)
+        right = world.history.versions.contents(number)
+        world.history.true_reads.check(info, 100, right[100:200])
+        with pytest.raises(CheckFailed, match="the first wrong one at 150"):
+            world.history.true_reads.check(info, 100, right[100:150] + right[:50])
+
+    with_file(scenario)
+
+
+def test_a_file_that_is_gone_or_came_from_nowhere_is_found() -> None:
+    async def scenario(world: World, client: Client) -> None:
+        await client.rename(PATH, "/own-0/b")
+        with pytest.raises(CheckFailed, match="no order of the operations on /own-0"):
+            await world.check(client)
+
+    with_file(scenario)
+
+
+def test_a_realm_that_is_gone_altogether_is_found() -> None:
+    async def scenario(world: World, client: Client) -> None:
+        await client.delete("/own-0", recursive=True)
+        with pytest.raises(CheckFailed, match="not there any more"):
+            await world.check(client)
+
+    with_file(scenario)
+
+
+def test_two_acknowledged_exclusive_creates_are_found() -> None:
+    async def scenario(world: World, client: Client) -> None:
+        one_writer = world.history.one_writer
+        one_writer.created("/x", "one", 1.0, 2.0)
+        one_writer.removing("/x", 2.0)
+        one_writer.created("/x", "two", 1.5, 3.0)
+        one_writer.created("/y/z", "one", 1.0, 2.0)
+        with pytest.raises(CheckFailed, match="created exclusively for one, and again for two"):
+            one_writer.created("/y/z", "two", 1.5, 3.0)
+        one_writer.published(7, "/x", "one")
+        with pytest.raises(CheckFailed, match="inode 7 was published"):
+            one_writer.published(7, "/x", "two")
+
+    with_file(scenario)
+
+
+def test_an_acknowledged_write_that_is_not_seen_is_found() -> None:
+    async def scenario(world: World, client: Client) -> None:
+        world.history.namespace.begin(Publish(PATH, 99, 3)).answered(DONE)
+        with pytest.raises(CheckFailed, match="no order"):
+            await world.recorded(client).read(PATH)
 
     with_file(scenario)
 
@@ -150,15 +193,44 @@ def test_a_file_that_is_gone_is_found() -> None:
 def test_a_replica_that_is_silently_wrong_or_gone_is_found() -> None:
     async def scenario(world: World, client: Client) -> None:
         storage, path = world.data_files()[0]
+        report = await client.report()
         storage.rot(path, 0)
         with pytest.raises(CheckFailed, match="not what was written"):
-            Replicas(world.cluster).check(world.workload)
+            world.checkers.healing.check(report)
         storage.remove(path)
-        replicas = Replicas(world.cluster)
-        with pytest.raises(CheckFailed, match="is on 2"):
-            replicas.check(world.workload)
-        with pytest.raises(CheckFailed, match="its report"):
-            replicas.check_counts(await client.report())
+        with pytest.raises(CheckFailed, match="is on 2, not 3"):
+            world.checkers.healing.check(report)
+
+    with_file(scenario)
+
+
+def test_an_order_against_one_replica_too_many_is_found() -> None:
+    """The datanode itself removes the replica, as on an order for which there is no proof."""
+
+    async def scenario(world: World, client: Client) -> None:
+        storage, path = world.data_files()[0]
+        storage.remove(path)
+        what, error = world.cluster.found.pop()
+        assert what == "a checker"
+        assert "deletes a good replica of block" in str(error)
+        storage, path = world.data_files()[-1]
+        storage.rot(path, 5)
+        storage.remove(path)
+        assert world.cluster.found == [], "a bad replica may go"
+
+    with_file(scenario)
+
+
+def test_a_connection_that_stays_is_found() -> None:
+    async def scenario(world: World, client: Client) -> None:
+        idle_level = IdleLevel(world.cluster)
+        await idle_level.learn()
+        await idle_level.check()
+        other = world.cluster.inspector()
+        await other.connect()
+        with pytest.raises(CheckFailed, match="'connections'"):
+            await idle_level.check()
+        await other.close()
 
     with_file(scenario)
 
@@ -167,7 +239,7 @@ def test_a_cluster_that_does_not_heal_in_time_is_found() -> None:
     async def scenario(world: World, client: Client) -> None:
         await world.cluster.datanodes[0].kill()
         with pytest.raises(CheckFailed, match="not healed after"):
-            await Healing(world.cluster).wait(client)
+            await world.checkers.healing.wait(client)
         await world.cluster.datanodes[0].start()
         await world.check(client)
 
@@ -176,9 +248,9 @@ def test_a_cluster_that_does_not_heal_in_time_is_found() -> None:
 
 def test_a_replica_that_nobody_needs_is_found() -> None:
     async def scenario(world: World, client: Client) -> None:
-        left = Replicas(world.cluster).left_over({})
-        assert left
-        assert Replicas(world.cluster).left_over(Stored(world.cluster).blocks) == []
+        replicas = replicas_on(world.cluster)
+        assert len(world.checkers.healing.left_over({}, replicas)) == 6
+        assert world.checkers.healing.left_over(Stored(world.cluster).blocks, replicas) == []
 
     with_file(scenario)
 
@@ -193,7 +265,7 @@ def test_tables_that_the_log_does_not_lead_to_are_found() -> None:
         writer.commit()
         tables.close()
         with pytest.raises(CheckFailed, match=r"\['entries'\] differ"):
-            await Replay(world.cluster).check(cluster_id)
+            await world.checkers.check_stopped(cluster_id)
 
     with_file(scenario)
 

@@ -12,6 +12,7 @@ from dolmen.simulation.faults import Kill, PowerLoss
 from dolmen.simulation.plan import NAMENODE, Plan, datanode_name
 from dolmen.simulation.plan_maker import Family, make_plan
 from dolmen.simulation.run import SimulationFailed, replay_options, simulate
+from dolmen.simulation.work_plan import Work
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -66,12 +67,13 @@ def test_a_failure_tells_its_plan_and_how_to_see_it_again() -> None:
     deaths = tuple(
         Kill(at_ms=5_000, process=datanode_name(index), down_ms=200_000) for index in range(5)
     )
-    plan = Plan(seed=1, seconds=300, faults=deaths)
+    plan = Plan(seed=1, seconds=300, faults=deaths, work=Work(may_fail=False))
     with pytest.raises(SimulationFailed, match=r"failed: (BlockMissing|TooFewDatanodes)") as failed:
         simulate(plan)
     story = str(failed.value)
-    assert f"python -m dolmen.simulation --plan '{plan.encode()}'" in story
-    assert "datanode-3 is killed" in story
+    assert f"dolmen simulate --plan '{plan.encode()}'" in story
+    assert "process='datanode-3'" in story, "the faults that concern all"
+    assert "begins" in story or "Publish(" in story or "Look(" in story
 
 
 def test_a_plan_that_its_seed_makes_is_named_by_its_seed() -> None:

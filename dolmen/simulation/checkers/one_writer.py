@@ -1,0 +1,81 @@
+"""Property 4: one writer for each file.
+
+Of two holders only one is ever acknowledged for the same file and position. A plain write is a file
+of its own until it is closed, so this says: no inode is published for two writers, and no block
+belongs to two files. Of two exclusive creates of one path both are acknowledged only if it was
+deleted or moved away in between; an acknowledged removal must then have begun before the second
+answer and ended after the first call.
+
+That the last close wins whole is property 3's to say. What appending writers do to each other
+cannot be seen, because nothing appends yet.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+from dolmen.simulation.finding import CheckFailed
+from namenode.core.records import Block
+
+KEPT = 20
+"""Removals remembered of each path: more never lie between two creates that overlap."""
+
+
+@dataclass(frozen=True)
+class _Created:
+    writer: str
+    began_s: float
+    ended_s: float
+
+
+class OneWriter:
+    """Who was acknowledged as the writer of what."""
+
+    def __init__(self) -> None:
+        self._publishers: dict[int, str] = {}
+        self._created: dict[str, _Created] = {}
+        self._removing: dict[str, list[list[float]]] = defaultdict(list)
+        self._blocks: dict[int, int] = {}
+
+    def published(self, inode_id: int, path: str, writer: str) -> None:
+        """A writer was told that its file is published."""
+        other = self._publishers.setdefault(inode_id, writer)
+        if other != writer:
+            raise CheckFailed(
+                f"inode {inode_id} was published for {other} and for {writer}", (path,)
+            )
+
+    def created(self, path: str, writer: str, began_s: float, now_s: float) -> None:
+        """An exclusive create was acknowledged."""
+        before = self._created.get(path)
+        if before is not None and not self._may_be_gone(path, before.began_s, now_s):
+            raise CheckFailed(
+                f"{path} was created exclusively for {before.writer}, and again for {writer}",
+                (path,),
+            )
+        self._created[path] = _Created(writer, began_s, now_s)
+
+    def removing(self, path: str, now_s: float) -> list[float]:
+        """Something that may take away what is at a path begins; keep its end in what is
+        returned."""
+        span = [now_s, float("inf")]
+        self._removing[path].append(span)
+        del self._removing[path][:-KEPT]
+        return span
+
+    def check_blocks(self, blocks: dict[int, Block]) -> None:
+        """No block ever changes the file that it belongs to."""
+        for block in blocks.values():
+            owner = self._blocks.setdefault(block.block_id, block.inode_id)
+            if owner != block.inode_id:
+                raise CheckFailed(
+                    f"block {block.block_id:016x} was of inode {owner}, and is of {block.inode_id}",
+                    (f"{block.block_id:016x}",),
+                )
+
+    def _may_be_gone(self, path: str, since_s: float, until_s: float) -> bool:
+        tops = [path[:end] for end, sign in enumerate(path) if sign == "/" and end] + [path]
+        return any(
+            began_s <= until_s and ended_s >= since_s
+            for top in tops
+            for began_s, ended_s in self._removing.get(top, ())
+        )

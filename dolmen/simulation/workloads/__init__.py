@@ -1,0 +1,1 @@
+"""What clients do, one file for each kind of work: see `workloads.work`."""

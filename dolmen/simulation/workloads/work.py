@@ -1,0 +1,87 @@
+"""What every kind of work is: prepared, done turn by turn by each client, brought to an end.
+
+A turn is one operation or a few that belong together. A client may die in any of them; in its next
+life it goes on with the next turn. What answers mean is the history's to say, so that a kind of
+work has nothing to do but to be busy where things may go wrong.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+from dolmen.client.client import Client
+from dolmen.simulation.history import History
+from dolmen.simulation.plan import Plan
+from dolmen.simulation.recorded_client import Draft, Manner, RecordedClient
+
+LENGTHS = (
+    (0, 0),
+    (1, 1),
+    (17, 1000),
+    (60_000, 70_000),
+    (65_536, 65_536),
+    (262_143, 262_145),
+    (300_000, 700_000),
+)
+"""Around the lengths of chunks, segments and blocks."""
+
+REPLICATIONS = (2, 3, 3, 3, 4)
+"""Not 1: the only replica may be on a datanode that is down. As far as there are datanodes."""
+
+SLOW_STEP_BYTES = 50_000
+"""A slow writer of a large file takes longer than most processes live between two deaths."""
+
+READ_WHOLE_CHANCE = 0.6
+
+
+@dataclass(frozen=True)
+class Post:
+    """Where one client does one kind of work."""
+
+    plan: Plan
+    history: History
+    index: int
+
+
+class Work:
+    """One client's part in one kind of work."""
+
+    NAME = ""
+    FLAT: tuple[str, ...] = ()
+    """Directories that are made before anything begins, and stay, with files only."""
+    FOR_ONE = False
+    """Whether only one client does it."""
+
+    def __init__(self, post: Post) -> None:
+        self.post = post
+        self.random = Random(f"{post.plan.seed} {self.NAME} {post.index}")
+        self.replications = [n for n in REPLICATIONS if n <= post.plan.datanodes]
+
+    async def turn(self, client: RecordedClient) -> None:
+        """Do the next thing."""
+        raise NotImplementedError
+
+    async def finish(self, inspector: Client) -> None:
+        """Undo what would keep the cluster from healing; all clients are gone by now."""
+
+    def draft(self, path: str, exclusive_chance: float = 0.0) -> Draft:
+        """Draw a file to be written."""
+        random = self.random
+        return Draft(
+            path,
+            random.randint(*random.choice(LENGTHS)),
+            random.choice(self.replications),
+            random.random() < exclusive_chance,
+            random.choice((0, SLOW_STEP_BYTES)),
+        )
+
+    def manner(self) -> Manner | None:
+        """Draw how to read a file."""
+        if self.random.random() < READ_WHOLE_CHANCE:
+            return None
+        return Manner(self.random.randint(50_000, 400_000))
+
+    def draw(self, weights: dict[str, int]) -> str:
+        """Draw one of some names."""
+        names: Sequence[str] = tuple(weights)
+        return self.random.choices(names, tuple(weights.values()))[0]
