@@ -95,7 +95,6 @@ class ReportQueue:
 
     def add_failure(self, block_id: int, reason: str) -> None:
         """Queue the news that a command failed."""
-        known = self._failures.get(block_id)
         known = self._failures.get(block_id) or CommandFailed(block_id, "")
         self._queue_failure(msgspec.structs.replace(known, reason=reason[:REASON_LIMIT]))
 

@@ -3,10 +3,9 @@
 Replicas of blocks that left the namespace need none but that the namespace is whole. A replica too
 many goes only while as many proven good ones remain as are wanted. A worthless one (of an old
 stamp, never finished, or not what was committed) goes when enough proven good ones live; when it
-stands in the way of the only copy that can still be made, one is enough. One is enough too for a
-damaged replica, which is not deleted but put into quarantine, if it was read whole and found good
-since: damage comes in company, and until then readers get what is left of each. So the last
-readable replica is never ordered away.
+stands in the way of the only copy that can still be made, one is enough. A damaged replica is not
+deleted but put into quarantine, when a good one was read whole since: damage comes in company, and
+until then readers get what is left of each. So the last readable replica is never ordered away.
 
 An order goes out in the slice that decided it. It is repeated, while there still is proof, until
 the datanode reports the replica gone, and until then it counts as gone.
@@ -28,11 +27,6 @@ from namenode.core.records import AdminState
 ORDERS_LIMIT = 1000
 """Orders outstanding at one datanode, so that all go out with the tick that gave them, in one
 message of some kilobytes; more are given when these are done."""
-
-
-BELIEVED = 2
-"""So many good replicas need not be read first: that both are damaged unnoticed is less likely than
-that one more is lost while they are read."""
 
 
 def order(datanode: DatanodeState, block_id: int, given: Order) -> bool:
@@ -82,35 +76,37 @@ def order_worthless(
     One that is `awaited`, because its datanode is just finishing it, is left alone.
     """
     found = len(proven(held, block_id))
-    damaged = any(holding.worth is Worth.DAMAGED for holding in held)
+    against = [
+        holding
+        for holding in held
+        if is_worthless(holding)
+        and holding.datanode.proving
+        and block_id not in holding.datanode.orders
+        and not awaited(block_id, holding.datanode.datanode_id)
+    ]
+    damaged = any(holding.worth is Worth.DAMAGED for holding in against)
     vouched = damaged and _is_vouched_for(held, block_id)
     return sum(
         order(holding.datanode, block_id, _order_against(holding))
-        for holding in held
-        if is_worthless(holding)
-        and (vouched if holding.worth is Worth.DAMAGED else found >= max(1, enough))
-        and holding.datanode.proving
-        and not awaited(block_id, holding.datanode.datanode_id)
+        for holding in against
+        if (vouched if holding.worth is Worth.DAMAGED else found >= max(1, enough))
     )
 
 
 def _is_vouched_for(held: Sequence[Holding], block_id: int) -> bool:
-    """Return whether a block surely lives in its good replicas; if not, have the only one read."""
+    """Return whether a good replica of a block was read whole lately; if not, have all read."""
+    stamps = {holding.datanode.datanode_id: holding.replica.stamp for holding in held}
     witnesses = proven(held, block_id)
-    if len(witnesses) != 1:
-        return len(witnesses) >= BELIEVED
-    (witness,) = witnesses
-    stamp = next(
-        one.replica.stamp for one in held if one.datanode is witness and one.worth is Worth.GOOD
-    )
-    if witness.vouchers.get(block_id) == stamp:
-        del witness.vouchers[block_id]  # for this once: what is damaged later needs another
+    if any(one.vouchers.get(block_id) == stamps[one.datanode_id] for one in witnesses):
+        for witness in witnesses:  # for this once: what is damaged later needs another
+            witness.vouchers.pop(block_id, None)
         return True
-    if block_id not in witness.vouchers:
-        if len(witness.vouchers) >= ORDERS_LIMIT:
-            del witness.vouchers[next(iter(witness.vouchers))]
-        witness.vouchers[block_id] = 0
-        witness.checks[block_id] = stamp
+    for witness in witnesses:
+        if block_id not in witness.vouchers:
+            if len(witness.vouchers) >= ORDERS_LIMIT:
+                del witness.vouchers[next(iter(witness.vouchers))]
+            witness.vouchers[block_id] = 0
+            witness.checks[block_id] = stamps[witness.datanode_id]
     return False
 
 

@@ -14,7 +14,7 @@ import msgspec
 from namenode.core.block_map import Holding, Known, Worth, counting, damaged
 from namenode.core.conditions import REPAIRED, UNDER_REPLICATED, Condition, Conditions
 from namenode.core.datanodes import VANISHED_WINDOW_MS, Datanodes, DatanodeState, Liveness
-from namenode.core.deletions import BELIEVED, proven
+from namenode.core.deletions import proven
 from namenode.core.presence import presence_of
 from namenode.core.records import AdminState, Block
 from namenode.core.redundancy import TRANSFERS_LIMIT, Redundancy, Transfer
@@ -134,9 +134,7 @@ def _damage(trouble: Trouble, around: Circumstances) -> list[str]:
 
 def _next_step(trouble: Trouble) -> str:
     witnesses = proven(trouble.held, trouble.block.block_id)
-    if len(witnesses) < BELIEVED:
-        return f"the only good one, on {_names(witnesses)}, is read whole first"
-    return "it is its turn soon"
+    return f"what is good, on {_names(witnesses)}, is read whole first"
 
 
 def _quarantine_s(trouble: Trouble, around: Circumstances) -> float | None:

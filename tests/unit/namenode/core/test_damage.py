@@ -43,6 +43,15 @@ def checked(world: ReplicaWorld, index: int, problem: str = "") -> None:
     world.cluster.take_checked(datanode_id(index), (answer,), world.now_ms)
 
 
+def vouched(world: ReplicaWorld, index: int) -> None:
+    """This datanode is asked for its replica, and has read it; what follows is ordered."""
+    world.pass_time(1000, beating=range(3))
+    assert (index, CheckReplica(BLOCK, STAMP)) in world.sent
+    world.sent.clear()
+    checked(world, index)
+    world.tick()
+
+
 def locations(world: ReplicaWorld) -> list[tuple[str, bool]]:
     found = world.cluster.locations(world.block(1), "host 0")
     return [(location.datanode_id, location.stale) for location in found]
@@ -60,9 +69,29 @@ def test_a_damaged_replica_counts_no_more_and_is_shown_as_corrupt() -> None:
 def test_a_damaged_replica_is_put_into_quarantine_when_a_good_one_lives_elsewhere() -> None:
     world = world_of(3)
     world.store(0, DAMAGED)
-    world.tick()
+    vouched(world, 2)
     assert quarantine_orders(world) == [0]
     assert not any(isinstance(command, InvalidateReplica) for _, command in world.sent)
+
+
+def test_one_that_is_damaged_unnoticed_costs_no_replica_that_may_still_be_read() -> None:
+    world = world_of(3)
+    world.store(0, DAMAGED)
+    world.pass_time(1000, beating=range(3))
+    assert world.sent == [(index, CheckReplica(BLOCK, STAMP)) for index in (1, 2)]
+    for index in (1, 2):
+        world.store(index, DAMAGED)
+        checked(world, index, "3 of 4 chunks fail their checksums")
+    world.pass_time(60_000, beating=range(3))
+    assert quarantine_orders(world) == []
+
+
+def test_nobody_is_asked_to_read_for_a_replica_that_cannot_be_ordered_away() -> None:
+    world = world_of(3)
+    world.store(0, DAMAGED)
+    world.leave(0)
+    world.pass_time(30_000, beating=(1, 2))
+    assert not any(isinstance(command, CheckReplica) for _, command in world.sent)
 
 
 def test_the_only_good_replica_is_read_whole_before_others_are_put_into_quarantine() -> None:
@@ -91,7 +120,7 @@ def test_a_check_that_comes_to_nothing_is_ordered_again_and_vouches_for_nothing(
 def test_after_quarantine_the_replica_is_made_anew_in_place() -> None:
     world = world_of(3)
     world.store(0, DAMAGED)
-    world.tick()
+    vouched(world, 1)
     assert not any(isinstance(command, TransferReplica) for _, command in world.sent)
     world.lose(0, BLOCK, ChangeKind.CORRUPT)
     world.tick()
@@ -129,6 +158,7 @@ def test_a_datanode_that_has_not_reported_in_full_is_no_proof_for_a_quarantine()
 def test_an_order_into_quarantine_is_repeated_while_there_is_proof() -> None:
     world = world_of(3)
     world.store(0, DAMAGED)
+    vouched(world, 1)
     world.pass_time(11_000, beating=range(3))
     assert quarantine_orders(world) == [0, 0]
     world.store(1, DAMAGED)
@@ -141,7 +171,8 @@ def test_an_order_into_quarantine_is_repeated_while_there_is_proof() -> None:
 def test_an_order_into_quarantine_is_void_once_the_replica_was_made_anew() -> None:
     world = world_of(3)
     world.store(0, DAMAGED)
-    world.tick()
+    vouched(world, 1)
+    assert quarantine_orders(world) == [0]
     world.store(0, replica(BLOCK))
     world.sent.clear()
     world.pass_time(30_000, beating=range(3))

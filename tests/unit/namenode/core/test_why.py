@@ -2,7 +2,12 @@
 
 import msgspec
 
-from dolmen.protocol.datanode_messages import ChangeKind, CommandFailed, ReplicaState
+from dolmen.protocol.datanode_messages import (
+    ChangeKind,
+    CommandFailed,
+    ReplicaChecked,
+    ReplicaState,
+)
 from namenode.core import why
 from namenode.core.block_map import good, look_up
 from namenode.core.conditions import Condition
@@ -157,9 +162,12 @@ def test_a_damaged_replica_tells_where_it_is_and_what_repair_waits_for() -> None
     world = world_of(3, on=3)
     world.store(0, DAMAGED)
     assert explain(world).reason == (
-        "the damaged replica on host0:9000 stays for now: it is its turn soon;"
-        " no other datanode: 3 usable, 3 wanted"
+        "the damaged replica on host0:9000 stays for now: what is good, on host1:9001 and"
+        " host2:9002, is read whole first; no other datanode: 3 usable, 3 wanted"
     )
+    world.tick()
+    answer = ReplicaChecked(B1, DAMAGED.stamp, "")
+    world.cluster.take_checked(datanode_id(1), (answer,), world.now_ms)
     world.tick()
     assert explain(world).reason.startswith(
         "the damaged replica on host0:9000 goes into quarantine"
@@ -246,4 +254,4 @@ def test_nothing_is_changed_by_asking() -> None:
 def test_a_damaged_replica_waits_until_the_only_good_one_was_read() -> None:
     world = world_of(2, on=2, replication=2)
     world.store(0, DAMAGED)
-    assert "the only good one, on host1:9001, is read whole first" in explain(world).reason
+    assert "what is good, on host1:9001, is read whole first" in explain(world).reason
