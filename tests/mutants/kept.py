@@ -1,0 +1,52 @@
+"""What finds each mutant, kept in a file, and the table that the documentation shows of it."""
+
+from pathlib import Path
+
+import msgspec
+
+from tests.mutants.mutant import ROOT
+from tests.mutants.table import MUTANTS
+
+KEPT = Path(__file__).with_name("kept.json")
+DOCUMENT = ROOT / "docs" / "testing.md"
+BEGIN, END = "<!-- mutants: written by make mutants -->\n", "<!-- end of mutants -->\n"
+
+
+class Found(msgspec.Struct, frozen=True):
+    """The plan that finds a mutant; seed 0 stands for a test. Seeds are tried from 1 on."""
+
+    seed: int
+    seconds: int
+    finding: str
+
+
+def load() -> dict[str, Found]:
+    """Return what is kept, by the mutant's name."""
+    return msgspec.json.decode(KEPT.read_bytes(), type=dict[str, Found])
+
+
+def save(kept: dict[str, Found]) -> None:
+    """Keep it, in the order of the table."""
+    ordered = {mutant.name: kept[mutant.name] for mutant in MUTANTS if mutant.name in kept}
+    KEPT.write_bytes(msgspec.json.format(msgspec.json.encode(ordered)) + b"\n")
+
+
+def table(kept: dict[str, Found]) -> str:
+    """Return the table of mutants, in Markdown."""
+    lines = ["| mutant | rule | noticed by | seeds needed |", "|---|---|---|---|"]
+    for mutant in MUTANTS:
+        found = kept.get(mutant.name)
+        needed = "survives" if found is None else str(found.seed)
+        noticed_by, needed = (
+            (f"`{mutant.test}`", "–") if mutant.test else (mutant.noticed_by, needed)
+        )
+        lines.append(f"| {mutant.name} | {mutant.rule} | {noticed_by} | {needed} |")
+    return "\n".join(lines) + "\n"
+
+
+def write_documentation(kept: dict[str, Found]) -> None:
+    """Put the table into the documentation."""
+    text = DOCUMENT.read_text()
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    DOCUMENT.write_text(before + BEGIN + table(kept) + END + after)

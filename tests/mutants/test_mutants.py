@@ -1,0 +1,67 @@
+"""Each mutant is found, by the plan or the test that is kept for it; see docs/testing.md."""
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.mutants import kept
+from tests.mutants.mutant import Change, DoesNotApply, Mutant, apply, copy_packages
+from tests.mutants.table import MUTANTS
+from tests.mutants.trial import Copy, Verdict
+
+FOUND = kept.load()
+PROPERTIES = [f"property {number}" for number in range(1, 9)]
+
+Verdicts = dict[str, Future[Verdict]]
+
+
+def run(mutant: Mutant) -> Verdict:
+    with Copy(mutant) as copy:
+        if mutant.test:
+            return copy.run_test(mutant.test)
+        found = FOUND[mutant.name]
+        return copy.simulate(found.seed, found.seconds, mutant.rot_every_ms)
+
+
+@pytest.fixture(scope="module")
+def verdicts() -> Iterator[Verdicts]:
+    """All runs, two at a time; each test waits for its own."""
+    with ThreadPoolExecutor(2) as pool:
+        yield {mutant.name: pool.submit(run, mutant) for mutant in MUTANTS}
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_a_mutant_is_found(mutant: Mutant, verdicts: Verdicts) -> None:
+    verdict = verdicts[mutant.name].result()
+    assert verdict.trouble == ""
+    assert verdict.finding, "run `make mutants`: another seed may find it, or a checker is blind"
+
+
+def test_the_software_as_it_is_passes_where_mutants_fail() -> None:
+    mutant = next(mutant for mutant in MUTANTS if not mutant.test)
+    found = FOUND[mutant.name]
+    with Copy(None) as copy:
+        assert copy.simulate(found.seed, found.seconds, mutant.rot_every_ms) == Verdict("")
+
+
+def test_at_least_ten_mutants_are_found_by_the_simulator() -> None:
+    assert sum(not mutant.test for mutant in MUTANTS) >= 10
+    assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
+    assert {mutant.noticed_by for mutant in MUTANTS} <= set(PROPERTIES)
+
+
+@pytest.mark.parametrize("old", ["not in there", "import"])
+def test_a_replacement_that_does_not_apply_exactly_once_is_an_error(
+    tmp_path: Path, old: str
+) -> None:
+    copy_packages(tmp_path)
+    change = Change("namenode/journal.py", old, "")
+    with pytest.raises(DoesNotApply, match="times, not once"):
+        apply(Mutant("a mutant", 1, "property 1", (change,)), tmp_path)
+
+
+def test_the_documentation_has_the_table_as_it_is() -> None:
+    text = kept.DOCUMENT.read_text()
+    assert kept.BEGIN + kept.table(FOUND) + kept.END in text
