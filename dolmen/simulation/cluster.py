@@ -62,6 +62,7 @@ class SimCluster:
         self.finding = asyncio.Event()
         """Set with the first finding."""
         self.lives: dict[str, Lives] = {}
+        self._inspecting = SimMachine(INSPECTOR, self.network, plan.seed)
         self.namenode = self._add(NAMENODE, self._make_namenode)
         self.datanodes = [self._add_datanode(index) for index in range(plan.datanodes)]
         asyncio.get_running_loop().set_exception_handler(self._unforeseen)
@@ -84,8 +85,8 @@ class SimCluster:
 
     def inspector(self) -> Client:
         """Return a client that looks, in the caller's own task."""
-        machine = SimMachine(INSPECTOR, self.network, self.plan.seed)
-        return Client(machine.begin_life(), self._client_options(host=INSPECTOR))
+        machine = self._inspecting.begin_life()  # another life, and another client to the namenode
+        return Client(machine, self._client_options(host=INSPECTOR))
 
     def open_namenode_tables(self, *, read_only: bool = False) -> KeyValue:
         """Return the namenode's durable tables; while it runs, only to read."""
