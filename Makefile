@@ -6,7 +6,7 @@ PYTHON ?=
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: setup demo bench bench-list test check format clean
+.PHONY: setup demo bench bench-list test mutants check format clean
 
 setup: $(INSTALLED)
 
@@ -26,6 +26,10 @@ bench-list: setup
 
 test: setup
 	@$(BIN)/python -m pytest
+
+# Searches seeds that find each mutant, keeps them and writes the table of docs/testing.md.
+mutants: setup
+	@$(BIN)/python -m tests.mutants.search $(if $(SEEDS),--seeds "$(SEEDS)")
 
 check: setup
 	$(BIN)/ruff format --check .
