@@ -6,7 +6,7 @@ PYTHON ?=
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: setup demo bench bench-list test mutants check format clean
+.PHONY: setup demo bench bench-list test mutants soak check format clean
 
 setup: $(INSTALLED)
 
@@ -30,6 +30,10 @@ test: setup
 # Searches seeds that find each mutant, keeps them and writes the table of docs/testing.md.
 mutants: setup
 	@$(BIN)/python -m tests.mutants.search $(if $(SEEDS),--seeds "$(SEEDS)")
+
+# make soak MINUTES=60 HOURS=1 SEED=1: fresh seeds on all cores; plans of runs that fail go to soak/.
+soak: setup
+	@$(BIN)/python scripts/soak.py --minutes $(or $(MINUTES),60) --hours $(or $(HOURS),1) $(if $(SEED),--seed $(SEED))
 
 check: setup
 	$(BIN)/ruff format --check .

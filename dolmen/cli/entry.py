@@ -68,6 +68,9 @@ SECTIONS: dict[str, dict[str, Place]] = {
             "dolmen.cli.quarantine:quarantine", "List damaged replicas that were put aside."
         ),
     },
+    "Without a cluster": {
+        "simulate": Place("dolmen.cli.simulate:simulate", "Try one in virtual time, with faults."),
+    },
     "Any cluster": {
         "report": Place("dolmen.cli.report:report", "Show a cluster's datanodes and health."),
         "fsck": Place("dolmen.cli.fsck:fsck", "Look for files whose blocks are not well."),

@@ -26,6 +26,7 @@ ELSEWHERE = {
     "status": "test_cli_local",
     "down": "test_cli_local",
     "drill": "test_drill",
+    "simulate": "test_cli_simulate",
     "namenode": "test_cli_daemons",
     "datanode": "test_cli_daemons",
     "completion": "unit/cli/test_completion",

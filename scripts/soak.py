@@ -1,0 +1,140 @@
+"""Runs the simulator with fresh seeds on several cores for a time, and keeps the plans that fail.
+
+    make soak MINUTES=60
+
+Each run is a process of its own, so that what one leaves behind is nobody else's. A run that has
+begun when time is over is brought to its end; Ctrl-C ends all at once, and the figures of those
+that had ended are printed all the same.
+"""
+
+import argparse
+import asyncio
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from random import SystemRandom
+
+BROKEN = 7
+SEEDS = 1 << 32
+
+#: What `dolmen simulate` says of a run that held.
+FAULTS = re.compile(r"^faults: (\d+), of which (\d+) hit work in flight$", re.MULTILINE)
+OPERATIONS = re.compile(r"^operations acknowledged: (\d+)", re.MULTILINE)
+TIME = re.compile(r"^virtual time: ([\d.]+) h ", re.MULTILINE)
+
+#: Longer than a run of an hour takes on a slow core; it ends what hangs, and that is a finding.
+RUN_WITHIN_S = 3600.0
+
+
+@dataclass
+class Figures:
+    """What came of all runs together."""
+
+    seeds: int = 0
+    hours: float = 0.0
+    faults: int = 0
+    in_flight: int = 0
+    operations: int = 0
+    failures: list[str] = field(default_factory=list)
+
+    def add(self, output: str) -> None:
+        """Add a run that held, by what it printed."""
+        faults, operations, hours = (p.search(output) for p in (FAULTS, OPERATIONS, TIME))
+        if not (faults and operations and hours):
+            raise ValueError(f"dolmen simulate printed something else: {output!r}")
+        self.seeds += 1
+        self.faults += int(faults[1])
+        self.in_flight += int(faults[2])
+        self.operations += int(operations[1])
+        self.hours += float(hours[1])
+
+    def lines(self) -> Iterator[str]:
+        yield f"seeds: {self.seeds + len(self.failures)}, of which {len(self.failures)} failed"
+        yield f"virtual hours: {self.hours:.1f}"
+        yield f"faults: {self.faults}, of which {self.in_flight} hit work in flight"
+        yield f"operations acknowledged: {self.operations}"
+        yield from (f"FAILED {failure}" for failure in self.failures)
+
+
+class Soak:
+    """Runs until time is over or somebody interrupts it."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self._seeds = count(
+            SystemRandom().randrange(SEEDS) if options.seed is None else options.seed
+        )
+        self._until = time.monotonic() + 60 * options.minutes
+        self.figures = Figures()
+
+    async def run(self) -> None:
+        """Keep each core busy; end every process that was started, however this ends."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._options.cores):
+                group.create_task(self._keep_running())
+
+    async def _keep_running(self) -> None:
+        while True:
+            await self._run(next(self._seeds) % SEEDS)
+            if time.monotonic() >= self._until:
+                return
+
+    async def _run(self, seed: int) -> None:
+        words = ["--seed", str(seed), "--hours", str(self._options.hours)]
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "dolmen", "simulate", *words, "--keep", self._options.keep),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C is ours to handle
+        )
+        try:
+            async with asyncio.timeout(RUN_WITHIN_S):
+                output = (await process.communicate())[0].decode(errors="replace")
+        except TimeoutError:
+            output = f"did not end within {RUN_WITHIN_S:.0f} s"
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        self._note(seed, process.returncode or 0, output)
+
+    def _note(self, seed: int, code: int, output: str) -> None:
+        if code == 0:
+            self.figures.add(output)
+            print(f"seed {seed} held; {self.figures.in_flight} faults in flight so far", flush=True)
+            return
+        story = Path(self._options.keep) / f"seed-{seed}.txt"
+        story.parent.mkdir(parents=True, exist_ok=True)
+        story.write_text(output)
+        kind = "broke a promise" if code == BROKEN else f"ended with {code}"
+        self.figures.failures.append(f"seed {seed} {kind}: {story}")
+        print(f"seed {seed} {kind}: {story}", flush=True)
+
+
+def main() -> None:
+    """Soak, and print the figures; exit code 1 if a run failed, 130 if it was interrupted."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--hours", type=float, default=1, help="virtual time of each run")
+    parser.add_argument("--cores", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--seed", type=int, help="the first one [default: a fresh one]")
+    parser.add_argument("--keep", default="soak", help="where failing plans go")
+    soak = Soak(parser.parse_args())
+    interrupted = False
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        asyncio.run(soak.run())
+    except KeyboardInterrupt:
+        interrupted = True
+    print("\n".join(soak.figures.lines()))
+    sys.exit(1 if soak.figures.failures else 130 if interrupted else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""The page of a simulated run and the verdict on it, without a run."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from dolmen.cli.simulate import SimulateOptions, keep_plan
+from dolmen.cli.simulate_report import COLOURS, kind_of, page, places_of, write_report
+from dolmen.cli.simulate_verdict import PROPERTIES, broken_property, verdict
+from dolmen.simulation.faults import AnyFault, Blackout, Cut, Isolation, Kill, Pause
+from dolmen.simulation.finding import CheckFailed
+from dolmen.simulation.plan import Plan
+from dolmen.simulation.run import Moment
+
+KILL = Kill(at_ms=1_000, process="datanode-1", down_ms=2_000)
+PLAN = Plan(seed=1, seconds=60, faults=(KILL, Blackout(at_ms=30_000, down_ms=1_000)))
+MOMENTS = [Moment(20.0, 10, 1, 1), Moment(40.0, 40, 2, 1)]
+
+
+def test_every_kind_of_fault_has_a_colour_of_its_own() -> None:
+    kinds = {str(fault.__struct_config__.tag) for fault in AnyFault.__args__}
+    assert kinds == set(COLOURS)
+    assert len(set(COLOURS.values())) == len(COLOURS)
+
+
+def test_a_fault_is_drawn_at_all_that_it_names_or_else_everywhere() -> None:
+    assert places_of(KILL) == ("datanode-1",)
+    cut = Cut(at_ms=0, for_ms=1, source="namenode", target="datanode-0")
+    assert places_of(cut) == ("namenode", "datanode-0")
+    island = Isolation(at_ms=0, for_ms=1, hosts=("datanode-0", "client-1"))
+    assert places_of(island) == ("datanode-0", "client-1")
+    assert places_of(PLAN.faults[1]) == ("everywhere",)
+    assert kind_of(KILL) == "kill"
+
+
+def test_what_comes_from_a_plan_or_a_story_is_escaped() -> None:
+    hostile = "<script>alert('&')</script>"
+    plan = Plan(seed=1, seconds=60, faults=(Pause(at_ms=0, for_ms=1, process=hostile),))
+    text = page(plan, MOMENTS, [hostile])
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text
+
+
+def test_a_line_shows_how_much_was_done_in_a_minute() -> None:
+    text = page(PLAN, MOMENTS, [])
+    (operations, faults) = re.findall(r'<polyline points="([^"]*)"', text)
+    assert len(operations.split()) == len(faults.split()) == 2
+    assert ">90</text>" in text  # 30 operations in the 20 s of the second moment
+
+
+@pytest.mark.parametrize("plan", [Plan(seed=1, seconds=30), PLAN])
+def test_a_run_without_faults_or_moments_has_a_page(plan: Plan) -> None:
+    assert page(plan, [], []).count("<svg") == 3
+
+
+def test_the_page_replaces_what_was_there_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    file = tmp_path / "run.html"
+    file.write_text("old")
+    write_report(file, PLAN, MOMENTS, ["held \udc80"])
+    assert "held" in file.read_text()
+    assert [path.name for path in tmp_path.iterdir()] == ["run.html"]
+
+
+def test_equal_plans_are_kept_under_equal_names(tmp_path: Path) -> None:
+    file = keep_plan(tmp_path / "kept", PLAN)
+    assert keep_plan(tmp_path / "kept", PLAN) == file
+    assert Plan.decode(file.read_bytes()) == PLAN
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == [file.name]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "--seed 7 --datanodes 5 --hours 24"),
+        ({"seconds": 1000}, "--seed 7 --datanodes 5 --seconds 1000"),
+        ({"hours": 0.5}, "--seed 7 --datanodes 5 --hours 0.5"),
+        ({"families": ("disk",)}, "--seed 7 --datanodes 5 --hours 24 --faults disk"),
+        ({"plan_file": "p.json"}, "--plan p.json"),
+    ],
+)
+def test_a_run_is_replayed_by_what_it_was_asked_with(
+    changes: dict[str, object], words: str
+) -> None:
+    asked: dict[str, object] = {
+        "seed": 7,
+        "datanodes": 5,
+        "hours": 24.0,
+        "seconds": None,
+        "families": ("crash", "pause", "network", "disk", "clock"),
+        "plan_file": None,
+        "report": None,
+        "keep": None,
+    }
+    options = SimulateOptions(**{**asked, **changes})  # type: ignore[arg-type]
+    assert " ".join(options.words) == words
+
+
+def found_by(checker: str) -> CheckFailed:
+    """A finding as the module of that name makes it."""
+    names = {"__name__": f"dolmen.simulation.checkers.{checker}", "CheckFailed": CheckFailed}
+    found = eval("CheckFailed('it is so')", names)
+    assert isinstance(found, CheckFailed)
+    return found
+
+
+def test_the_property_that_is_broken_is_the_one_whose_checker_said_so() -> None:
+    for wanted in PROPERTIES:
+        for file in wanted.files:
+            error = found_by(file)
+            assert broken_property(error) is wanted
+            told = [line for line in verdict(False, error) if line.startswith("BROKEN")]
+            assert len(told) == 1
+            assert wanted.sentence in told[0]
+
+
+def test_an_error_of_no_checker_is_told_as_unforeseen() -> None:
+    lines = verdict(False, RuntimeError("deadlock"))
+    assert lines[-1] == "BROKEN      nothing fails without a reason"
+    assert len(verdict(True)) == 8
