@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from datanode.core.layout import Place, marker_name, parse_name
+from dolmen.simulation.cluster import SimCluster
 from dolmen.simulation.lives import Lives
 from dolmen.simulation.sim_inode import SimInode
 from dolmen.simulation.sim_storage import SimDirectory
@@ -94,3 +95,13 @@ def _checksum_files(
 
 def _fits(data: SimInode, checksums: SimInode) -> bool:
     return not (data.rotten or checksums.rotten or data.unreadable or checksums.unreadable)
+
+
+def victim(cluster: SimCluster, process: str) -> Lives | None:
+    """Return a process that may be taken away; None if it does not run, or if it alone holds a good
+    replica of some block, as far as those go that are there now."""
+    lives = cluster.lives[process]
+    if not lives.is_running:
+        return None
+    others = {each.machine.name for each in cluster.datanodes if each.is_up}
+    return None if Census(cluster.datanodes).only_on(process, others) else lives

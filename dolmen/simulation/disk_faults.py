@@ -4,7 +4,7 @@ import asyncio
 from random import Random
 
 from dolmen.simulation import faults
-from dolmen.simulation.census import Census, GoodReplica
+from dolmen.simulation.census import Census, GoodReplica, victim
 from dolmen.simulation.cluster import SimCluster, volume_directory
 from dolmen.simulation.faults import Return, RotKind
 from dolmen.simulation.sim_device import SimDevice
@@ -48,7 +48,7 @@ class DiskFaults:
 
     async def hung_disk(self, fault: faults.HungDisk) -> bool:
         device = self._device(fault.process, fault.volume)
-        if device.hangs:
+        if device.hangs or victim(self._cluster, fault.process) is None:
             return False
         device.hangs = True
         await asyncio.sleep(fault.for_ms / 1000)
@@ -56,7 +56,14 @@ class DiskFaults:
         return True
 
     async def failed_sync(self, fault: faults.FailedSync) -> bool:
-        self._device(fault.process, fault.volume).syncs_to_fail += 1
+        device = self._device(fault.process, fault.volume)
+        device.syncs_to_fail += 1
+        await asyncio.sleep(fault.for_ms / 1000)
+        while (lives := victim(self._cluster, fault.process)) is None:  # noqa: ASYNC110 - no event
+            await asyncio.sleep(1)
+        await lives.stop()
+        device.syncs_to_fail = 0
+        await lives.start()
         return True
 
     # ------------------------------------------------------------ for good
@@ -90,10 +97,8 @@ class DiskFaults:
         storage = lives.machine.storage
         if directory not in storage.plugged:
             return False  # it has vanished already
-        if not fault.even_the_last:
-            others = {each.machine.name for each in self._cluster.datanodes if each.is_up}
-            if Census(self._cluster.datanodes).only_on(fault.process, others):
-                return False
+        if not fault.even_the_last and victim(self._cluster, fault.process) is None:
+            return False
         disk = storage.pull_out(directory)
         self._cluster.trace.record(fault.process, f"{directory} vanishes")
         image = self._images.get((fault.process, directory))

@@ -88,10 +88,10 @@ class Pause(_Lasting, frozen=True, kw_only=True, tag="pause"):
 
 
 class ClockJump(Fault, frozen=True, kw_only=True, tag="clock jump"):
-    """A machine's wall clock is set forward, or back."""
+    """A machine's wall clock is set: so much ahead of the others' time, or behind it."""
 
     process: str
-    by_ms: int
+    ahead_ms: int
 
 
 class ClockDrift(_Lasting, frozen=True, kw_only=True, tag="clock drift"):
@@ -184,8 +184,9 @@ class HungDisk(_Lasting, frozen=True, kw_only=True, tag="hung disk"):
     volume: int = 0
 
 
-class FailedSync(Fault, frozen=True, kw_only=True, tag="failed sync"):
-    """The next sync of a volume fails, and what it should have made lasting never will be."""
+class FailedSync(_Lasting, frozen=True, kw_only=True, tag="failed sync"):
+    """The next sync of a datanode's volume fails, and what it should have made lasting never will
+    be; in the end somebody restarts the datanode, so that it reads the volume anew."""
 
     process: str
     volume: int = 0

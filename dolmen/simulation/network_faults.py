@@ -5,6 +5,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from dolmen.simulation import faults
+from dolmen.simulation.census import victim
 from dolmen.simulation.cluster import SimCluster
 
 
@@ -23,6 +24,8 @@ class NetworkFaults:
         return True
 
     async def isolation(self, fault: faults.Isolation) -> bool:
+        if any(victim(self._cluster, host) is None for host in fault.hosts):
+            return False
         others = [name for name in self._cluster.lives if name not in fault.hosts]
         ways = [(host, other) for host in fault.hosts for other in others]
         if not fault.one_way:

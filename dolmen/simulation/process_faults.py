@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from dolmen.simulation import faults
-from dolmen.simulation.census import Census
+from dolmen.simulation.census import victim
 from dolmen.simulation.cluster import SimCluster
 from dolmen.simulation.lives import Death, Lives
 
@@ -24,7 +24,7 @@ class ProcessFaults:
         self._witness = witness
 
     async def kill(self, fault: faults.Kill) -> bool:
-        lives = self._victim(fault.process)
+        lives = victim(self._cluster, fault.process)
         if lives is None:
             return False
         await lives.die(Death(turn=fault.turn))
@@ -32,7 +32,7 @@ class ProcessFaults:
         return True
 
     async def power_loss(self, fault: faults.PowerLoss) -> bool:
-        lives = self._victim(fault.process)
+        lives = victim(self._cluster, fault.process)
         if lives is None:
             return False
         await self._lose_power(lives, fault)
@@ -52,7 +52,7 @@ class ProcessFaults:
 
     async def rolling_restart(self, fault: faults.RollingRestart) -> bool:
         for lives in (*self._cluster.datanodes, self._cluster.namenode):
-            if self._victim(lives.machine.name) is None:
+            if victim(self._cluster, lives.machine.name) is None:
                 continue
             if fault.killed:
                 await lives.die(Death())
@@ -63,14 +63,14 @@ class ProcessFaults:
         return True
 
     async def pause(self, fault: faults.Pause) -> bool:
-        lives = self._victim(fault.process)
+        lives = victim(self._cluster, fault.process)
         if lives is None:
             return False
         await lives.pause(fault.for_ms / 1000)
         return True
 
     async def clock_jump(self, fault: faults.ClockJump) -> bool:
-        self._cluster.lives[fault.process].machine.clock.jump(fault.by_ms)
+        self._cluster.lives[fault.process].machine.clock.set(fault.ahead_ms)
         return True
 
     async def clock_drift(self, fault: faults.ClockDrift) -> bool:
@@ -81,15 +81,6 @@ class ProcessFaults:
         return True
 
     # ------------------------------------------------------------ inside
-
-    def _victim(self, process: str) -> Lives | None:
-        """Return what may be taken away for a while; None if it runs not, or must not be."""
-        lives = self._cluster.lives[process]
-        if not lives.is_running:
-            return None
-        others = {each.machine.name for each in self._cluster.datanodes if each.is_up}
-        needed = Census(self._cluster.datanodes).only_on(process, others)
-        return None if needed else lives
 
     async def _lose_power(self, lives: Lives, fault: faults.PowerLoss | faults.Blackout) -> None:
         compare: list[Callable[[], None]] = []

@@ -18,6 +18,7 @@ from dolmen.simulation.checkers.disks import find_blocks
 from dolmen.simulation.checkers.suite import Checkers
 from dolmen.simulation.chronicle import ChronicleLog
 from dolmen.simulation.cluster import SimCluster
+from dolmen.simulation.faults import Rot
 from dolmen.simulation.finding import CheckFailed
 from dolmen.simulation.injection import Injection
 from dolmen.simulation.lives import Lives
@@ -31,6 +32,9 @@ PULSE_S = 20.0
 
 SETTLE_S = 60.0
 """After the end of all processes: whatever still waits for a deadline has reached it."""
+
+SCRUBS = 1.2
+"""So many periods after it rotted a replica has been scrubbed, also if its datanode restarted."""
 
 LINES_TOLD = 80
 """The last events that a failure tells: of the path or block that it is about, else of all."""
@@ -174,6 +178,7 @@ class _Run:
     async def _check_all(self) -> Result:
         """Look at everything, first at work, then stopped."""
         async with self._cluster.inspector() as inspector:
+            await self._until_rot_is_found()
             await self._workload.finish(inspector)
             report = await self._checkers.check_at_rest(inspector)
             self._trace.record("run", f"healed: {report.blocks} blocks")
@@ -196,6 +201,11 @@ class _Run:
             blocks=report.blocks,
             digest=self._trace.digest(),
         )
+
+    async def _until_rot_is_found(self) -> None:
+        """What rots unseen is found by the next scrub, not before."""
+        if any(isinstance(fault, Rot) for fault in self._plan.faults):
+            await asyncio.sleep(SCRUBS * self._cluster.settings.scrub_period_ms / 1000)
 
     def _check_nothing_is_left(self) -> None:
         gc.collect()

@@ -18,9 +18,9 @@ class SimClock:
         """Return the time that it shows."""
         return int(self._now_ms())
 
-    def jump(self, by_ms: int) -> None:
-        """Set it forward, or back."""
-        self._hold(self._now_ms() + by_ms)
+    def set(self, ahead_ms: int) -> None:
+        """Set it to the time of the run and so much more, or less."""
+        self._hold(EPOCH_MS + asyncio.get_running_loop().time() * 1000 + ahead_ms)
 
     def drift(self, parts_per_million: int) -> None:
         """Let it gain so much from now on; lose, if negative."""

@@ -8,9 +8,10 @@ import sys
 import msgspec
 import pytest
 
+from dolmen.simulation.fault_draws import Family
 from dolmen.simulation.faults import Kill, PowerLoss
 from dolmen.simulation.plan import NAMENODE, Plan, datanode_name
-from dolmen.simulation.plan_maker import Family, make_plan
+from dolmen.simulation.plan_maker import make_plan
 from dolmen.simulation.run import SimulationFailed, replay_options, simulate
 from dolmen.simulation.work_plan import Work
 
