@@ -30,6 +30,8 @@ DISK_FAULTS = (
     faults.HungDisk(at_ms=0, for_ms=70_000, process=ONE),
     faults.FailedSync(at_ms=0, for_ms=10_000, process=ONE),
     faults.LostVolume(at_ms=0, for_ms=20_000, process=ONE, comes_back=Return.ITSELF),
+    faults.LostVolume(at_ms=0, for_ms=1_000, process=ONE, comes_back=Return.EMPTY),
+    faults.LostVolume(at_ms=0, for_ms=20_000, process=ONE, comes_back=Return.OLDER),
     faults.ReadErrors(at_ms=0, for_ms=10_000, process=ONE, chance=0.02),
 )
 
