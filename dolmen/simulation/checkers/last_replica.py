@@ -4,8 +4,8 @@ Looked at when it happens: when a datanode removes the data file of a finalized 
 into quarantine, the other disks are read. If the replica was what was committed and its block
 belongs to a published file, as many others as the file wants must be just as good, each on a
 datanode that ran at some time while the order can have been under way: one that is long gone is no
-proof. Where faults destroy replicas (bits rot, disks are lost), or a wanted replication was just
-changed, fewer may be left: at least one, or the least that any file of a run wants.
+proof. While faults last that hide or destroy replicas, and once bits have rotted, at least one
+other must be left; after a wanted replication was changed, the least that any file of a run wants.
 
 It cannot see an order that was given without proof and came to nothing.
 """
@@ -15,18 +15,18 @@ from collections.abc import Callable
 from datanode.core.layout import Place, parse_name
 from dolmen.simulation.checkers.disks import find_live, has_good
 from dolmen.simulation.cluster import SimCluster
-from dolmen.simulation.faults import Blackout, ClockJump, Kill, PowerLoss, RollingRestart
+from dolmen.simulation.faults import Blackout, ClockJump, Kill, PowerLoss, RollingRestart, Rot
 from dolmen.simulation.finding import CheckFailed
 from dolmen.simulation.history import History, now_s
 from dolmen.simulation.lives import Lives
 
-ORDER_LIFE_S = 20.0
+ORDER_LIFE_S = 10.0
 """From its decision an order takes some milliseconds, and is void with the connection it is on."""
 
 LEAST_WANTED = 2
 
-SPARING = (Blackout, ClockJump, Kill, PowerLoss, RollingRestart)
-"""Faults that leave finalized replicas as they are, and nobody waiting with an order."""
+SPARING = (Blackout, ClockJump, Kill, PowerLoss, RollingRestart, Rot)
+"""Faults that neither take replicas away nor let an order wait."""
 
 
 class LastReplica:
@@ -67,7 +67,8 @@ class LastReplica:
             if lives is not remover and self._may_be_proof(lives) and has_good(lives, block)
         ]
         self.removals += 1
-        if len(others) < self._needed(inode.replication):
+        needed = 1 if self._has_rotted() else self._needed(inode.replication)
+        if len(others) < needed:
             names = ", ".join(lives.machine.name for lives in others) or "nobody"
             about = (f"{block_id:016x}", f"/{inode.name}")
             self._report(
@@ -82,7 +83,18 @@ class LastReplica:
         return lives.is_running or lives.down_since_s > now_s() - ORDER_LIFE_S
 
     def _needed(self, wanted: int) -> int:
-        if any(not isinstance(fault, SPARING) for fault in self._cluster.plan.faults):
+        now_ms = now_s() * 1000
+        if any(
+            fault.at_ms <= now_ms <= fault.until_ms + ORDER_LIFE_S * 1000
+            for fault in self._cluster.plan.faults
+            if not isinstance(fault, SPARING)
+        ):
             return 1
         changed = now_s() - self._history.replicated_s < ORDER_LIFE_S
         return min(wanted, LEAST_WANTED) if changed else min(wanted, self._cluster.plan.datanodes)
+
+    def _has_rotted(self) -> bool:
+        now_ms = now_s() * 1000
+        return any(
+            isinstance(fault, Rot) and fault.at_ms <= now_ms for fault in self._cluster.plan.faults
+        )
