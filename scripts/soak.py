@@ -56,7 +56,7 @@ class Figures:
 
     def lines(self) -> Iterator[str]:
         yield f"seeds: {self.seeds + len(self.failures)}, of which {len(self.failures)} failed"
-        yield f"virtual hours: {self.hours:.1f}"
+        yield f"virtual hours: {self.hours:.2f}"
         yield f"faults: {self.faults}, of which {self.in_flight} hit work in flight"
         yield f"operations acknowledged: {self.operations}"
         yield from (f"FAILED {failure}" for failure in self.failures)
@@ -75,6 +75,10 @@ class Soak:
 
     async def run(self) -> None:
         """Keep each core busy; end every process that was started, however this ends."""
+        task = asyncio.current_task()
+        assert task is not None
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
         async with asyncio.TaskGroup() as group:
             for _ in range(self._options.cores):
                 group.create_task(self._keep_running())
@@ -127,10 +131,9 @@ def main() -> None:
     parser.add_argument("--keep", default="soak", help="where failing plans go")
     soak = Soak(parser.parse_args())
     interrupted = False
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         asyncio.run(soak.run())
-    except KeyboardInterrupt:
+    except asyncio.CancelledError:
         interrupted = True
     print("\n".join(soak.figures.lines()))
     sys.exit(1 if soak.figures.failures else 130 if interrupted else 0)
