@@ -16,7 +16,6 @@ class Found(msgspec.Struct, frozen=True):
     """The plan that finds a mutant; seed 0 stands for a test. Seeds are tried from 1 on."""
 
     seed: int
-    seconds: int
     finding: str
 
 

@@ -38,6 +38,8 @@ class Mutant:
     changes: tuple[Change, ...]
     seconds: int = 100
     """Virtual time with faults in which it is to be found."""
+    work: str = "owned,shared"
+    """What clients do, see `dolmen.simulation.work_plan`."""
     rot_every_ms: int = 0
     """How often a replica at rest goes bad in the first quarter of the run, if at all: the rest is
     long enough to find each."""

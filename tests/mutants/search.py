@@ -22,19 +22,18 @@ class Search:
     def __init__(self, seeds: int, sound: Copy) -> None:
         self._seeds = seeds
         self._sound = sound
-        self._passed: dict[tuple[int, int, int], bool] = {}
+        self._passed: dict[tuple[int, int, int, str], bool] = {}
 
     def find(self, mutant: Mutant) -> Found | None:
         """Return how `mutant` is found, None if it survives."""
         with Copy(mutant) as copy:
             if mutant.test:
                 verdict = copy.run_test(mutant.test)
-                return self._told(mutant, verdict, Found(0, 0, ""))
+                return self._told(mutant, verdict, Found(0, ""))
             for seed in range(1, self._seeds + 1):
-                plan = (seed, mutant.seconds, mutant.rot_every_ms)
-                verdict = copy.simulate(*plan)
-                found = Found(seed, mutant.seconds, verdict.finding)
-                if self._told(mutant, verdict, found) and self._passes(plan):
+                verdict = copy.simulate(seed, mutant)
+                found = Found(seed, verdict.finding)
+                if self._told(mutant, verdict, found) and self._passes(seed, mutant):
                     return found
         return None
 
@@ -43,13 +42,14 @@ class Search:
             click.echo(f"{mutant.name}, seed {found.seed}: {verdict.trouble}", err=True)
         return found if verdict.finding else None
 
-    def _passes(self, plan: tuple[int, int, int]) -> bool:
+    def _passes(self, seed: int, mutant: Mutant) -> bool:
         """Return whether the software as it is passes, of which nobody could learn otherwise."""
+        plan = (seed, mutant.seconds, mutant.rot_every_ms, mutant.work)
         if plan not in self._passed:
-            verdict = self._sound.simulate(*plan)
+            verdict = self._sound.simulate(seed, mutant)
             self._passed[plan] = verdict == Verdict("")
             if not self._passed[plan]:
-                click.echo(f"seed {plan[0]} fails without any mutant: {verdict}", err=True)
+                click.echo(f"{plan} fails without any mutant: {verdict}", err=True)
         return self._passed[plan]
 
 

@@ -146,7 +146,7 @@ MUTANTS = (
     Mutant(
         "excess is trimmed below the wanted number",
         24,
-        "property 5",
+        "property 6",
         (
             Change(
                 "namenode/core/excess.py",
@@ -197,8 +197,7 @@ MUTANTS = (
                 "    if replica.state not in (ReplicaState.FINALIZED, ReplicaState.DAMAGED):\n",
             ),
         ),
-        seconds=400,
-        rot_every_ms=4000,
+        test="tests/unit/namenode/core/test_block_map.py",
     ),
     Mutant(
         "the last replica goes into quarantine",

@@ -21,8 +21,7 @@ def run(mutant: Mutant) -> Verdict:
     with Copy(mutant) as copy:
         if mutant.test:
             return copy.run_test(mutant.test)
-        found = FOUND[mutant.name]
-        return copy.simulate(found.seed, found.seconds, mutant.rot_every_ms)
+        return copy.simulate(FOUND[mutant.name].seed, mutant)
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +40,8 @@ def test_a_mutant_is_found(mutant: Mutant, verdicts: Verdicts) -> None:
 
 def test_the_software_as_it_is_passes_where_mutants_fail() -> None:
     mutant = next(mutant for mutant in MUTANTS if not mutant.test)
-    found = FOUND[mutant.name]
     with Copy(None) as copy:
-        assert copy.simulate(found.seed, found.seconds, mutant.rot_every_ms) == Verdict("")
+        assert copy.simulate(FOUND[mutant.name].seed, mutant) == Verdict("")
 
 
 def test_at_least_ten_mutants_are_found_by_the_simulator() -> None:

@@ -16,10 +16,12 @@ from msgspec.structs import replace
 from dolmen.simulation.faults import Rot
 from dolmen.simulation.plan_maker import make_plan
 from dolmen.simulation.run import SimulationFailed, simulate
+from dolmen.simulation.work_plan import Work
 
 logging.getLogger().addHandler(logging.NullHandler())
-seed, seconds, rot_every_ms = map(int, sys.argv[1:])
-plan = make_plan(seed, seconds)
+seed, seconds, rot_every_ms = map(int, sys.argv[1:4])
+work = Work(kinds=tuple(sys.argv[4].split(",")))
+plan = replace(make_plan(seed, seconds), work=work)
 times = range(rot_every_ms, seconds * 250, rot_every_ms) if rot_every_ms else ()
 rots = [Rot(at_ms=at_ms, nth=number) for number, at_ms in enumerate(times)]
 faults = sorted([*plan.faults, *rots], key=lambda fault: fault.at_ms)
@@ -65,9 +67,11 @@ class Copy:
     def __exit__(self, *_: object) -> None:
         self._opened.close()
 
-    def simulate(self, seed: int, seconds: int, rot_every_ms: int) -> Verdict:
-        """Run the plan of a seed."""
-        return self._run(FOUND, "-c", PROGRAM, str(seed), str(seconds), str(rot_every_ms))
+    def simulate(self, seed: int, circumstances: Mutant) -> Verdict:
+        """Run the plan of a seed, in the circumstances that one mutant asks for."""
+        asked = circumstances
+        options = (str(seed), str(asked.seconds), str(asked.rot_every_ms), asked.work)
+        return self._run(FOUND, "-c", PROGRAM, *options)
 
     def run_test(self, test: str) -> Verdict:
         """Run a test, which finds the mutant by failing."""
