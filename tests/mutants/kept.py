@@ -13,10 +13,12 @@ BEGIN, END = "<!-- mutants: written by make mutants -->\n", "<!-- end of mutants
 
 
 class Found(msgspec.Struct, frozen=True):
-    """The plan that finds a mutant; seed 0 stands for a test. Seeds are tried from 1 on."""
+    """The first seed that finds a mutant, tried from 1 on, and its plan, which is what runs again:
+    whatever seeds draw by then. Seed 0 stands for a test."""
 
     seed: int
     finding: str
+    plan: msgspec.Raw = msgspec.Raw(b"{}")
 
 
 def load() -> dict[str, Found]:
@@ -27,7 +29,11 @@ def load() -> dict[str, Found]:
 def save(kept: dict[str, Found]) -> None:
     """Keep it, in the order of the table."""
     ordered = {mutant.name: kept[mutant.name] for mutant in MUTANTS if mutant.name in kept}
-    KEPT.write_bytes(msgspec.json.format(msgspec.json.encode(ordered)) + b"\n")
+    lines = (b"%s: %s" % (_json(name), _json(found)) for name, found in ordered.items())
+    KEPT.write_bytes(b"{\n" + b",\n".join(lines) + b"\n}\n")
+
+
+_json = msgspec.json.encode
 
 
 def table(kept: dict[str, Found]) -> str:

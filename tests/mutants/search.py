@@ -7,6 +7,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import click
+import msgspec
 
 from tests.mutants.kept import KEPT, Found, load, save, write_documentation
 from tests.mutants.mutant import Mutant
@@ -32,7 +33,7 @@ class Search:
                 return self._told(mutant, verdict, Found(0, ""))
             for seed in range(1, self._seeds + 1):
                 verdict = copy.simulate(seed, mutant)
-                found = Found(seed, verdict.finding)
+                found = Found(seed, verdict.finding, msgspec.Raw(verdict.plan.encode() or b"{}"))
                 if self._told(mutant, verdict, found) and self._passes(seed, mutant):
                     return found
         return None

@@ -17,11 +17,15 @@ PROPERTIES = [f"property {number}" for number in range(1, 9)]
 Verdicts = dict[str, Future[Verdict]]
 
 
+def plan_of(mutant: Mutant) -> str:
+    return bytes(FOUND[mutant.name].plan).decode()
+
+
 def run(mutant: Mutant) -> Verdict:
     with Copy(mutant) as copy:
         if mutant.test:
             return copy.run_test(mutant.test)
-        return copy.simulate(FOUND[mutant.name].seed, mutant)
+        return copy.replay(plan_of(mutant))
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +45,7 @@ def test_a_mutant_is_found(mutant: Mutant, verdicts: Verdicts) -> None:
 def test_the_software_as_it_is_passes_where_mutants_fail() -> None:
     mutant = next(mutant for mutant in MUTANTS if not mutant.test)
     with Copy(None) as copy:
-        assert copy.simulate(FOUND[mutant.name].seed, mutant) == Verdict("")
+        assert copy.replay(plan_of(mutant)) == Verdict("")
 
 
 def test_at_least_ten_mutants_are_found_by_the_simulator() -> None:

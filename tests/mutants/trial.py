@@ -14,20 +14,27 @@ PROGRAM = """
 import logging, sys
 from msgspec.structs import replace
 from dolmen.simulation.faults import Rot
+from dolmen.simulation.plan import Plan
 from dolmen.simulation.plan_maker import make_plan
 from dolmen.simulation.run import SimulationFailed, simulate
 from dolmen.simulation.work_plan import Work
 
+def draw(seed, seconds, rot_every_ms, work):
+    plan = make_plan(seed, seconds)
+    times = range(rot_every_ms, seconds * 250, rot_every_ms) if rot_every_ms else ()
+    rots = [Rot(at_ms=at_ms, nth=number) for number, at_ms in enumerate(times)]
+    faults = sorted([*plan.faults, *rots], key=lambda fault: fault.at_ms)
+    return replace(plan, faults=tuple(faults), work=Work(kinds=tuple(work.split(","))))
+
 logging.getLogger().addHandler(logging.NullHandler())
-seed, seconds, rot_every_ms = map(int, sys.argv[1:4])
-work = Work(kinds=tuple(sys.argv[4].split(",")))
-plan = replace(make_plan(seed, seconds), work=work)
-times = range(rot_every_ms, seconds * 250, rot_every_ms) if rot_every_ms else ()
-rots = [Rot(at_ms=at_ms, nth=number) for number, at_ms in enumerate(times)]
-faults = sorted([*plan.faults, *rots], key=lambda fault: fault.at_ms)
+if len(sys.argv) > 1:
+    plan = draw(*map(int, sys.argv[1:4]), sys.argv[4])
+else:
+    plan = Plan.decode(sys.stdin.read())
 try:
-    simulate(replace(plan, faults=tuple(faults)))
+    simulate(plan)
 except SimulationFailed as failed:
+    print(plan.encode())
     print(str(failed).splitlines()[0])
     sys.exit(7)
 """
@@ -43,6 +50,8 @@ class Verdict:
     """What became of one run; `finding` is empty if nothing was found."""
 
     finding: str
+    plan: str = ""
+    """Of the run that found it, as JSON."""
     trouble: str = ""
     """Why there is no verdict: the run itself broke."""
 
@@ -73,24 +82,30 @@ class Copy:
         options = (str(seed), str(asked.seconds), str(asked.rot_every_ms), asked.work)
         return self._run(FOUND, "-c", PROGRAM, *options)
 
+    def replay(self, plan: str) -> Verdict:
+        """Run a plan that was kept."""
+        return self._run(FOUND, "-c", PROGRAM, given=plan)
+
     def run_test(self, test: str) -> Verdict:
         """Run a test, which finds the mutant by failing."""
         return self._run(TEST_FAILED, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", test)
 
-    def _run(self, found: int, *arguments: str) -> Verdict:
+    def _run(self, found: int, *arguments: str, given: str = "") -> Verdict:
         environment = os.environ | {"PYTHONPATH": str(self._directory), "CI": "true"}
         try:
             done = subprocess.run(
                 [sys.executable, *arguments],
                 cwd=self._directory,
                 env=environment,
+                input=given,
                 capture_output=True,
                 text=True,
                 timeout=LIMIT_S,
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            return Verdict("", f"it did not end within {LIMIT_S} s")
-        if done.returncode == found:
-            return Verdict(done.stdout.strip().splitlines()[-1][:SHOWN])
-        return Verdict("", "" if done.returncode == 0 else done.stderr[-2000:])
+            return Verdict("", trouble=f"it did not end within {LIMIT_S} s")
+        if done.returncode != found:
+            return Verdict("", trouble="" if done.returncode == 0 else done.stderr[-2000:])
+        *_, before, last = ["", *done.stdout.strip().splitlines()]
+        return Verdict(last[:SHOWN], before)
