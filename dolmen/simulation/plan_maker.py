@@ -37,6 +37,14 @@ PACES = (
     Pace(delay_max_ms=60, network_bytes_per_s=1e6, reset_chance=3e-4),
 )
 
+LONG_RUN_S = 7200
+LONG_RUN_BURSTS_S = (150, 2250)
+"""A long run works for 150 s in every 40 minutes: idle hours pass quickly, leases, tokens, scrubs
+and checkpoints grow old in them, and what goes wrong hits those who work."""
+
+BURST_BEGINS_S = 30.0
+"""Within which the first fault of a row hits a burst."""
+
 
 def make_plan(
     seed: int, seconds: int = 1000, datanodes: int = 5, families: frozenset[Family] = ALL_FAMILIES
@@ -51,7 +59,8 @@ class _Maker:
     ) -> None:
         random = self._random = Random(f"plan {seed}")
         racks, pace = random.choice((1, 1, 2)), random.choice(PACES)
-        work = Work(may_fail=families != {Family.CRASH})
+        burst_s, idle_s = LONG_RUN_BURSTS_S if seconds >= LONG_RUN_S else (0, 0)
+        work = Work(may_fail=families != {Family.CRASH}, burst_s=burst_s, idle_s=idle_s)
         self._plan = Plan(seed, seconds, datanodes, racks=racks, pace=pace, work=work)
         self._families = families
 
@@ -69,8 +78,15 @@ class _Maker:
     def _row(self, row: Row, pause_ms: tuple[int, int]) -> Iterator[AnyFault]:
         """One fault after the other; the next begins a pause after the last is over."""
         draws = [draw for family in Family if family in self._families for draw in row[family]]
-        at_ms = self._random.randint(*pause_ms)
+        at_ms = self._at_work(self._random.randint(*pause_ms))
         while draws and at_ms < self._plan.seconds * 1000:
             fault = self._random.choice(draws)(at_ms)
             yield fault
-            at_ms = fault.until_ms + self._random.randint(*pause_ms)
+            at_ms = self._at_work(fault.until_ms + self._random.randint(*pause_ms))
+
+    def _at_work(self, at_ms: int) -> int:
+        """Return a time at which clients work: then, or early in the next burst."""
+        rest_s = self._plan.work.rest_s(at_ms / 1000)
+        if not rest_s:
+            return at_ms
+        return at_ms + int(1000 * (rest_s + self._random.uniform(1, BURST_BEGINS_S)))

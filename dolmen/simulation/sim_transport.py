@@ -35,7 +35,7 @@ class SimListener:
         self._service = service
         self._stall_s = stall_s
         self._tasks: dict[asyncio.Task[None], None] = {}
-        self._aborted = False
+        self._stopped = self._aborted = False
         network.listeners[address] = self._accept
 
     async def close(self) -> None:
@@ -48,6 +48,7 @@ class SimListener:
         self._stop()
 
     def _stop(self) -> None:
+        self._stopped = True
         if self._network.listeners.get(self.address) == self._accept:
             del self._network.listeners[self.address]
         for task in self._tasks:
@@ -57,7 +58,10 @@ class SimListener:
         end.on_message = lambda message: self._begin(end, message)
 
     def _begin(self, end: End, message: object) -> None:
-        """The first message says what the connection is for."""
+        """The first message says what the connection is for; it may come too late."""
+        if self._stopped:
+            end.close()
+            return
         if isinstance(message, OpenControl):
             session = self._service.open_session(end.peer.process)
             self._start(ControlServing(end, session).serve())

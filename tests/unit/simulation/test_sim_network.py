@@ -190,3 +190,74 @@ def traced_run(seed: int) -> str:
 def test_equal_seeds_give_equal_traces_and_others_do_not() -> None:
     assert traced_run(1) == traced_run(1)
     assert traced_run(1) != traced_run(2)
+
+
+def test_what_arrives_first_on_a_connection_after_its_listener_closed_is_not_served() -> None:
+    async def main() -> None:
+        pair = Pair()
+        listener = await pair.server.listen(pair.service, "server", 9870)
+        connecting = asyncio.create_task(pair.client.connect("server:9870", 3))
+        await asyncio.sleep(0.0011)  # accepted, and its first message still on the way
+        await listener.close()
+        with pytest.raises(PeerLost):
+            await (await connecting).call(b"x", 5)
+        assert pair.service.calls == []
+        assert pair.network.failures == []
+
+    virtual_time.run(main())
+
+
+def test_a_cut_of_one_way_lets_the_other_way_through() -> None:
+    async def scenario(pair: Pair) -> None:
+        connection = await pair.client.connect("server:9870", 3)
+        pair.network.cut_way("server", "client")
+        with pytest.raises(PeerLost, match="within 5 s"):
+            await connection.call(b"heard", 5)
+        assert pair.service.calls == [b"heard"]
+        pair.network.heal_way("server", "client")
+        assert await connection.call(b"again", 5) == b"again"
+
+    run(scenario)
+
+
+def test_nobody_is_told_that_a_connection_was_forgotten_until_it_is_given_up() -> None:
+    async def scenario(pair: Pair) -> None:
+        connection = await pair.client.connect("server:9870", 3)
+        pair.network.silence("client", "server")
+        with pytest.raises(PeerLost, match="within 5 s"):
+            await connection.call(b"lost", 5)
+        assert not connection.closed
+        again = await pair.client.connect("server:9870", 3)
+        assert await again.call(b"x", 5) == b"x"
+        await asyncio.sleep(GONE_AFTER_S)
+        assert connection.closed
+
+    run(scenario)
+
+
+def test_a_machine_without_power_answers_nobody_and_says_so_when_it_is_back() -> None:
+    async def scenario(pair: Pair) -> None:
+        connection = await pair.client.connect("server:9870", 3)
+        pair.network.lose_power("server")
+        pair.network.crash("server")
+        await asyncio.sleep(5)
+        assert not connection.closed
+        with pytest.raises(PeerLost, match="did not answer"):
+            await pair.client.connect("server:9870", 3)
+        pair.network.regain_power("server")
+        await asyncio.sleep(0.1)
+        assert connection.closed
+
+    run(scenario)
+
+
+def test_lost_packets_delay_messages_and_keep_their_order() -> None:
+    async def scenario(pair: Pair) -> None:
+        pair.network.conditions.loss_chance = 0.3
+        connection = await pair.client.connect("server:9870", 10)
+        started = now()
+        await asyncio.gather(*(connection.call(b"%03d" % number, 60) for number in range(50)))
+        assert now() - started > 0.2
+        assert pair.service.calls == sorted(pair.service.calls)
+
+    run(scenario)
