@@ -10,6 +10,8 @@ import logging
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from dolmen.protocol.errors import TryAgain
+
 T = TypeVar("T")
 
 LOG = logging.getLogger("datanode")
@@ -21,12 +23,14 @@ class Work:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._cut_short = False
+        self._finishing = False
 
     async def run(self, step: Coroutine[Any, Any, T]) -> T:
-        """Run `step` to its end, also if the caller is cancelled meanwhile."""
-        if self._cut_short:
+        """Run `step` to its end, also if the caller is cancelled meanwhile. TryAgain when the
+        datanode stops: an exchange whose peer is slow may outlast the files it would need."""
+        if self._cut_short or self._finishing:
             step.close()
-            raise asyncio.CancelledError
+            raise asyncio.CancelledError if self._cut_short else TryAgain("this datanode stops")
         task = asyncio.create_task(step)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -44,6 +48,7 @@ class Work:
 
     async def finish(self) -> None:
         """Wait for the steps under way: the datanode stops, and nobody begins another one."""
+        self._finishing = True
         while self._tasks:
             await asyncio.wait(set(self._tasks))
 

@@ -44,13 +44,15 @@ class Wanted:
 
 def bring_up(directory: Path, wanted: Wanted, deadline: float, tell: Tell) -> Cluster:
     """Start what does not run in `directory`; StartRefused if that cannot be."""
-    if read_cluster(directory) is None and not is_empty(directory):
-        raise StartRefused(
-            f"{directory} is not empty and holds no cluster: choose another --dir, or empty it"
-        )
+    if not directory.is_dir() and not is_empty(directory):
+        raise _not_ours(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    with locked(directory):
-        cluster = read_cluster(directory) or Cluster(Member(DEFAULT_PORT), [])
+    with locked(directory):  # before anything is judged: another `up` may be making its files
+        cluster = read_cluster(directory)
+        if cluster is None:
+            if not is_empty(directory):
+                raise _not_ours(directory)
+            cluster = Cluster(Member(DEFAULT_PORT), [])
         _change(cluster, wanted)
         (directory / "logs").mkdir(exist_ok=True)
         write_cluster(directory, cluster)
@@ -63,6 +65,12 @@ def bring_up(directory: Path, wanted: Wanted, deadline: float, tell: Tell) -> Cl
         for index, member in enumerate(cluster.datanodes):
             _start_datanode(starting, index, member)
     return cluster
+
+
+def _not_ours(directory: Path) -> StartRefused:
+    return StartRefused(
+        f"{directory} is not empty and holds no cluster: choose another --dir, or empty it"
+    )
 
 
 def check_running(directory: Path, cluster: Cluster) -> None:
