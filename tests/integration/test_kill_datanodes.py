@@ -203,6 +203,41 @@ def test_a_writer_leaves_a_silent_datanode(tmp_path: Path, which: int) -> None:
     on_cluster(tmp_path, test)
 
 
+STOPPED_S = 15.0
+"""Longer than `dead_after` here: it is given up, its blocks are repaired, and then it goes on."""
+
+
+def test_readers_and_writers_go_on_while_a_datanode_is_stopped_and_after_it(tmp_path: Path) -> None:
+    async def test(cluster: RealCluster, client: Client) -> None:
+        await client.write_file("/read", DATA)
+        written: list[str] = []
+
+        async def write_on(who: int) -> None:
+            while not over.is_set():
+                path = f"/{who}-{len(written)}"
+                await client.write_file(path, DATA)
+                written.append(path)
+
+        async def read_on() -> None:
+            while not over.is_set():
+                assert await client.read_file("/read") == DATA
+
+        over = asyncio.Event()
+        stopped = cluster.datanodes[1]
+        async with asyncio.TaskGroup() as group:
+            for who in range(2):
+                group.create_task(write_on(who))
+                group.create_task(read_on())
+            stopped.pause()
+            asyncio.get_running_loop().call_later(STOPPED_S, stopped.resume)
+            asyncio.get_running_loop().call_later(STOPPED_S + 1, over.set)
+        for path in written:
+            assert await client.read_file(path) == DATA
+        await cluster.until_healed(client)
+
+    on_cluster(tmp_path, test)
+
+
 def has_dead(count: int, report: ClusterReport) -> bool:
     return report.dead_datanodes == count
 
