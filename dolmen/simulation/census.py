@@ -98,10 +98,12 @@ def _fits(data: SimInode, checksums: SimInode) -> bool:
 
 
 def victim(cluster: SimCluster, process: str) -> Lives | None:
-    """Return a process that may be taken away; None if it does not run, or if it alone holds a good
-    replica of some block, as far as those go that are there now."""
+    """Return a process that may be taken away, or something of it; None if it has not started or
+    lacks a disk (a datanode that finds none refuses to start, and nobody would start it again), or
+    if it alone holds a good replica of some block, as far as those go that are there now."""
     lives = cluster.lives[process]
-    if not lives.is_running:
+    machine = lives.machine
+    if not lives.has_started or set(machine.volumes) - set(machine.storage.plugged):
         return None
     others = {each.machine.name for each in cluster.datanodes if each.is_up}
     return None if Census(cluster.datanodes).only_on(process, others) else lives

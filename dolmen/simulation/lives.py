@@ -121,6 +121,11 @@ class Lives:
         return self._life is not None
 
     @property
+    def has_started(self) -> bool:
+        """Whether it runs, and its start is over."""
+        return self.is_running and self._started.done()
+
+    @property
     def is_up(self) -> bool:
         """Whether it runs, and is not paused."""
         return self.is_running and not self.machine.process.paused
