@@ -189,6 +189,7 @@ class Cluster:
         value = view.get(DATANODES, request.datanode_id.encode())
         assert value is not None, "a datanode joins only after its registration was logged"
         before = self.datanodes.get(request.datanode_id)
+        had = set() if before is None else set(before.volumes)
         if before is not None:
             self._redundancy.forget_target(request.datanode_id)
             self._upkeep.look_again(before.orders)
@@ -197,8 +198,7 @@ class Cluster:
         datanode = self.datanodes.get(request.datanode_id)
         assert datanode is not None
         self._intake.begin(datanode)
-        if before is not None:
-            self._upkeep.drop_volumes(before.volumes.keys() - datanode.volumes.keys())
+        self._upkeep.drop_volumes(had - datanode.volumes.keys())
         if change.before is Liveness.DEAD:
             self._upkeep.classify_again(datanode)
         self._upkeep.look_around()

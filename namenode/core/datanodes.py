@@ -198,6 +198,7 @@ class Datanodes:
             storage.number: Volume(storage.number, statuses[storage.storage_id])
             for storage in storages
         }
+        state.reported = not state.volumes  # of none there is nothing to come
         state.take_status(request.storages)
         if known is not None:
             self._forget_volumes(known, known.volumes)

@@ -278,7 +278,14 @@ class ReplicaWorld:
             if report:
                 self.report(index)
 
-    def join(self, index: int, host: str | None = None, rack: str | None = None) -> None:
+    def join(
+        self,
+        index: int,
+        host: str | None = None,
+        rack: str | None = None,
+        *,
+        volume_failed: bool = False,
+    ) -> None:
         self.hosts[index] = host or self.hosts.get(index, f"host {index}")
         self.racks[index] = rack or self.racks.get(index, "/default")
         self.room_bytes.setdefault(index, ROOM_BYTES)
@@ -299,7 +306,7 @@ class ReplicaWorld:
             rack=labels[2],
             highest_epoch=1,
             software_version="0",
-            storages=(self.status(index),),
+            storages=() if volume_failed else (self.status(index),),
         )
         with self.durable.snapshot() as view:
             self.cluster.check_may_join(request, view)

@@ -7,7 +7,6 @@ from dolmen.protocol.datanode_messages import (
     ChangeKind,
     CheckReplica,
     CommandFailed,
-    Heartbeat,
     InvalidateReplica,
     ReplicaReport,
     ReplicaState,
@@ -344,15 +343,6 @@ def test_a_second_rack_spreads_what_was_on_one() -> None:
     world.pass_time(500, range(4))
     assert len(deletions(world)) == 1
     assert 3 not in deletions(world)
-
-
-def test_a_lost_volume_loses_its_replicas_and_nothing_else() -> None:
-    world = cluster_of(4, on=(0, 1, 2))
-    world.pass_time(4000, range(4))
-    world.cluster.hear(datanode_id(0), Heartbeat((), 0))
-    world.pass_time(500, (1, 2, 3))
-    assert counts(world)["under"] == 1
-    assert transfers(world) == [3]
 
 
 def test_many_blocks_of_a_dead_datanode_are_all_repaired() -> None:
