@@ -26,9 +26,9 @@ from namenode.edit_log import EditLog
 
 log = logging.getLogger(__name__)
 
-VERIFY_LIMIT_BYTES = 64 * 1024 * 1024
-"""Tables up to this size are read whole after a kill: about half a second. A kill alone never
-damages them (rule 4), so larger ones are trusted."""
+RENEW_LIMIT_BYTES = 64 * 1024 * 1024
+"""Tables up to this size are copied and read whole after a kill: about a second. A kill alone never
+damages them (rule 4), so larger ones are trusted, but only once: `RunningMark`."""
 
 REPLAY_GROUPS = 2000
 """Groups applied in one transaction: some tens of milliseconds."""
@@ -43,11 +43,23 @@ class Recovery:
     log: EditLog
     checkpoints: Checkpoints
 
-    async def recover(self, *, verify: bool) -> KeyValue:
-        """Return the tables that are there, brought to the end of the log. DataDamaged."""
-        opened = self._open()
+    async def renew(self) -> bool:
+        """Replace what a killed namenode left by a sound copy, if it is small enough. DataDamaged.
+
+        Of a copy, only the records are left to be checked.
+        """
+        return await self.machine.background(
+            lambda: self.machine.tables.renew(self.path, tables.DURABLE_TABLES, RENEW_LIMIT_BYTES)
+        )
+
+    async def recover(self, *, check: bool) -> KeyValue:
+        """Return the tables that are there, brought to the end of the log. DataDamaged.
+
+        `check`: read every record first.
+        """
+        opened = self.machine.tables.open(self.path, tables.DURABLE_TABLES)
         try:
-            if verify and opened.used_bytes() <= VERIFY_LIMIT_BYTES:
+            if check:
                 await self.machine.background(lambda: _check(opened))
             await self.replay(opened)
         except BaseException:
@@ -66,7 +78,7 @@ class Recovery:
                 problems.append(error.message)
         if self.log.first_txid == 1:
             self.machine.tables.remove(self.path)
-            return await self.recover(verify=False)
+            return await self.recover(check=False)
         problems.append(f"the edit log begins at transaction {self.log.first_txid}")
         raise DataDamaged(
             f"{self.path} cannot be rebuilt: {'; '.join(problems)};"
@@ -76,7 +88,7 @@ class Recovery:
     async def _rebuild_from(self, checkpoint: Checkpoint) -> KeyValue:
         self.machine.tables.remove(self.path)
         await self.checkpoints.restore(checkpoint, self.path)
-        return await self.recover(verify=False)
+        return await self.recover(check=False)
 
     async def replay(self, opened: KeyValue) -> None:
         """Apply what the log has more. StartRefused if the log does not lead to these tables."""
@@ -125,9 +137,6 @@ class Recovery:
             "Put the newest copy of the namenode's directory in place; or move"
             f" {self.path} away to go on with what the edit log has, without what came after it"
         )
-
-    def _open(self) -> KeyValue:
-        return self.machine.tables.open(self.path, tables.DURABLE_TABLES)
 
 
 def _check(opened: KeyValue) -> None:

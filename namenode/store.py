@@ -171,7 +171,9 @@ async def _recover(place: StoreDirectory, identity: Identity, recovery: Recovery
     await place.mark_running(identity)
     if reason is None:
         try:
-            return await recovery.recover(verify=was_running)
+            renewed = was_running and await recovery.renew()
+            await place.mark_running(identity, trusting=was_running and not renewed)
+            return await recovery.recover(check=renewed)
         except DataDamaged as error:
             reason = error.message
         except (StartRefused, UnsupportedVersion):

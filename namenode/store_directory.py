@@ -54,9 +54,14 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 class RunningMark(msgspec.Struct, frozen=True):
-    """A namenode runs, or was killed."""
+    """A namenode runs, or was killed.
+
+    `trusting`: it goes on with tables that another left when it was killed, unread. If it is killed
+    as well, they may be why: damage that is met late would end every namenode that trusts them.
+    """
 
     boot_id: str
+    trusting: bool = False
 
 
 class RebuildMark(msgspec.Struct, frozen=True):
@@ -102,15 +107,17 @@ class StoreDirectory:
             return error.message
         if mark.boot_id != self._machine.boot_id:
             return "the machine stopped while the namenode ran"
+        if mark.trusting:
+            return "the second namenode in a row that was not stopped used them"
         return None
 
     async def was_running(self) -> bool:
         """Return whether the last namenode did not stop cleanly."""
         return await self._exists(RUNNING)
 
-    async def mark_running(self, identity: Identity) -> None:
+    async def mark_running(self, identity: Identity, *, trusting: bool = False) -> None:
         """From now on tables may hold what is not on the disk."""
-        await self._write_mark(RUNNING, identity, RunningMark(self._machine.boot_id))
+        await self._write_mark(RUNNING, identity, RunningMark(self._machine.boot_id, trusting))
 
     async def mark_stopped(self) -> None:
         """The tables are synced."""

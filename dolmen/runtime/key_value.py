@@ -131,3 +131,12 @@ class KeyValueStore(Protocol):
 
     def remove(self, path: str) -> None:
         """Delete the environment in `path`, unopened; fine if there is none."""
+
+    def renew(self, path: str, tables: tuple[str, ...], limit_bytes: int) -> bool:
+        """Replace the environment in `path`, which nobody has open, by a copy of its records.
+
+        For what a killed process left: damage that could end the process that meets it, when it is
+        read or much later when a free page is used, ends only the one that makes the copy. Blocks.
+        Returns False, and changes nothing, if there is none, it takes more than `limit_bytes`, or
+        the disk has no room for a copy. DataDamaged: it is not sound.
+        """

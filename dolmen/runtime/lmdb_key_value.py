@@ -7,7 +7,8 @@ LMDB trusts its file: a page that is missing or wrong ends the process (SIGBUS, 
 raising. So (1) the file is kept longer than its last used page, in steps, although LMDB itself
 often leaves its last pages unwritten (after one commit of seven), and a file that is shorter was
 cut; (2) a copy, and an environment closed after a sync, carries the digest of its file, which is
-checked before the file is mapped. Bytes that rot in a live environment are found by the records'
+checked before the file is mapped; (3) `renew` has a process of its own read what a killed process
+left, and goes on with a sound copy. Bytes that rot in a live environment are found by the records'
 own checksums.
 
 `copy` reads a snapshot in slices and writes a new environment, rather than call LMDB's own copy,
@@ -25,10 +26,11 @@ from itertools import islice
 from typing import Any
 
 import lmdb
-import xxhash
 
 from dolmen.protocol.errors import DataDamaged
 from dolmen.runtime.key_value import SCAN_RECORDS, Fingerprint, Fingerprinter
+from dolmen.runtime.lmdb_files import DATA_NAME, check_digest, seal, sync_paths
+from dolmen.runtime.lmdb_renewal import renew
 
 MAP_SIZE_BYTES = 256 << 30
 """Over 10⁹ files. Opening costs the same at 1 GiB and 1 TiB, and the file only grows as it fills.
@@ -39,10 +41,6 @@ GROWTH_BYTES = 16 << 20
 
 READERS_LIMIT = 126
 """LMDB's own default; all our readers are in this process, one or two at a time."""
-
-DATA_NAME = "data.mdb"
-DIGEST_NAME = "data.xxh128"
-_PIECE_BYTES = 1 << 20
 
 _DAMAGE = (
     lmdb.CorruptedError,
@@ -69,7 +67,7 @@ class LmdbStore:
             os.makedirs(path, exist_ok=True)
         elif not os.path.exists(os.path.join(path, DATA_NAME)):
             raise DataDamaged(f"{path} holds no tables")
-        _check_digest(path, forget=not read_only)
+        check_digest(path, forget=not read_only)
         with _translated(path):
             environment = lmdb.open(
                 path,
@@ -95,6 +93,10 @@ class LmdbStore:
         """Delete the environment in `path`, unopened; fine if there is none."""
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(path)
+
+    def renew(self, path: str, tables: tuple[str, ...], limit_bytes: int) -> bool:
+        """Replace an environment by a copy of its records; `KeyValueStore` says when and why."""
+        return renew(path, tables, limit_bytes)
 
 
 class LmdbView:
@@ -226,7 +228,7 @@ class LmdbKeyValue:
         finally:
             target.close()
         os.truncate(os.path.join(path, DATA_NAME), length_bytes)
-        _seal(path)
+        seal(path)
         return fingerprint
 
     def _copy_records(self, target: "LmdbKeyValue") -> Fingerprint:
@@ -269,7 +271,7 @@ class LmdbKeyValue:
 
     def sync(self) -> None:
         """Sync file and names, past LMDB: so it may run in a thread and be closed meanwhile."""
-        _sync_paths(os.path.join(self.path, DATA_NAME), self.path, os.path.dirname(self.path))
+        sync_paths(os.path.join(self.path, DATA_NAME), self.path, os.path.dirname(self.path))
         self._synced = True
 
     def used_fraction(self) -> float:
@@ -291,50 +293,7 @@ class LmdbKeyValue:
             self._environment.close()
         if sealed:
             with contextlib.suppress(OSError):  # without a digest the file is believed
-                _seal(self.path)
-
-
-def _seal(path: str) -> None:
-    """Write down the digest of the file, and make both and their names last."""
-    digest = _digest_of(os.path.join(path, DATA_NAME))
-    with open(os.path.join(path, DIGEST_NAME), "wb") as file:
-        file.write(digest)
-    data_path, digest_path = os.path.join(path, DATA_NAME), os.path.join(path, DIGEST_NAME)
-    _sync_paths(data_path, digest_path, path, os.path.dirname(path))
-
-
-def _sync_paths(*paths: str) -> None:
-    for path in paths:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _check_digest(path: str, *, forget: bool) -> None:
-    """Check a copy's bytes; `forget` its digest, because they are going to change."""
-    digest_path = os.path.join(path, DIGEST_NAME)
-    try:
-        with open(digest_path, "rb") as file:
-            digest = file.read()
-    except FileNotFoundError:
-        return
-    if digest != _digest_of(os.path.join(path, DATA_NAME)):
-        raise DataDamaged(f"{path} is a copy of the tables that does not have its digest any more")
-    if forget:
-        os.unlink(digest_path)
-
-
-def _digest_of(path: str) -> bytes:
-    taken = xxhash.xxh3_128()
-    try:
-        with open(path, "rb", buffering=0) as file:
-            while piece := file.read(_PIECE_BYTES):
-                taken.update(piece)
-    except FileNotFoundError:
-        raise DataDamaged(f"{path} is missing") from None
-    return taken.digest()
+                seal(self.path)
 
 
 @contextlib.contextmanager

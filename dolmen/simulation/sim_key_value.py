@@ -72,6 +72,8 @@ class SimKeyValueStore:
         self._environments: dict[str, _Environment] = {}
         self.syncs_to_fail = 0
         """So many of the next syncs fail."""
+        self.renewals_refused = False
+        """As if every environment were too large to be copied."""
 
     def open(self, path: str, tables: tuple[str, ...], *, read_only: bool = False) -> "SimKeyValue":
         environment = self._environments.get(path)
@@ -92,6 +94,13 @@ class SimKeyValueStore:
 
     def remove(self, path: str) -> None:
         self._environments.pop(path, None)
+
+    def renew(self, path: str, tables: tuple[str, ...], limit_bytes: int) -> bool:
+        environment = self._environments.get(path)
+        if environment is None or self.renewals_refused or environment.used_bytes > limit_bytes:
+            return False
+        self.open(path, tables, read_only=True).close()
+        return True
 
     def lose_power(self) -> None:
         """The machine stopped: what was not synced is garbage, and nobody has anything open."""

@@ -162,3 +162,8 @@ def make_new(name: str) -> Callable[[View, int], Outcome]:
         return make_directory(name)(view, now_ms)
 
     return decide
+
+
+def in_virtual_time(check: Callable[[SimHost], Coroutine[Any, Any, None]]) -> None:
+    """Run a check on a simulated machine."""
+    run(check(SimHost()))

@@ -1,7 +1,9 @@
 """What is LMDB's own: cut and flipped files, closing under a copy, the map."""
 
 import threading
+from collections import Counter
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -42,6 +44,54 @@ def test_the_file_stays_ahead_of_what_is_used_without_taking_space(tmp_path: Pat
     assert status.st_size >= tables.used_bytes() + GROWTH_BYTES // 2
     assert status.st_blocks * 512 < tables.used_bytes() + (1 << 20)
     tables.close()
+
+
+def test_damage_of_a_killed_process_does_not_end_the_one_that_goes_on(tmp_path: Path) -> None:
+    """Without the renewal some of these end in errors or end the process, late, as it writes."""
+    path, random = tmp_path / "tables", Random(5)
+    fill_in_rounds(path)
+    killed = (path / "data.mdb").read_bytes()
+    used = killed.rstrip(b"\0")
+    outcomes = Counter[bool]()
+    for number in range(24):
+        damaged = bytearray(killed)
+        for page in random.sample(range(2, len(used) // 4096 + 1), 1 + number % 8):
+            garbage = bytes(4096) if number % 2 else random.randbytes(4096)
+            damaged[page * 4096 : page * 4096 + 4096] = garbage
+        (path / "data.mdb").write_bytes(damaged)
+        try:
+            outcomes[LmdbStore().renew(str(path), TABLES, 2 * len(killed))] += 1
+            fill_in_rounds(path)
+        except DataDamaged:
+            outcomes[False] += 1
+    assert set(outcomes) == {True, False}, outcomes
+
+
+def fill_in_rounds(path: Path) -> None:
+    """Leave many free pages behind, as a process does that is killed."""
+    tables = LmdbStore().open(str(path), TABLES)
+    for size in (50, 900, 10, 2000, 100):
+        transaction = tables.begin()
+        for number in range(0, 300, 1 + size % 7):
+            transaction.put("fruit", b"%08d" % number, b"x" * size)
+        transaction.commit()
+    tables.close()
+
+
+def test_what_is_large_or_missing_is_not_renewed_and_a_leftover_of_a_renewal_goes(
+    tmp_path: Path,
+) -> None:
+    path, store = tmp_path / "tables", LmdbStore()
+    assert not store.renew(str(path), TABLES, GROWTH_BYTES)
+    filled(path).close()
+    assert not store.renew(str(path), TABLES, 4096)
+    filled(tmp_path / "tables.renewed", count=1).close()
+    assert store.renew(str(path), TABLES, GROWTH_BYTES)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["tables"]
+    renewed = store.open(str(path), TABLES)
+    with renewed.snapshot() as view:
+        assert view.count("fruit") == 2000
+    renewed.close()
 
 
 def test_any_flipped_bit_in_a_copy_is_found_before_it_is_used(tmp_path: Path) -> None:
