@@ -5,76 +5,29 @@ Paths are absolute namespace paths (`/a/b`). Times are milliseconds since the ep
 lasts.
 """
 
-import enum
-
 import msgspec
 
+from dolmen.protocol.draft_messages import DraftMutation, DraftOpened, DraftRead
+from dolmen.protocol.file_values import (
+    CommittedBlock as CommittedBlock,
+)
+from dolmen.protocol.file_values import (
+    EntryKind as EntryKind,
+)
+from dolmen.protocol.file_values import (
+    FileInfo as FileInfo,
+)
+from dolmen.protocol.file_values import (
+    LocatedBlock as LocatedBlock,
+)
+from dolmen.protocol.file_values import (
+    ReplicaLocation as ReplicaLocation,
+)
+from dolmen.protocol.file_values import (
+    Request as Request,
+)
 from dolmen.protocol.operator_messages import OperatorMutation, OperatorRead, OperatorReply
 from dolmen.protocol.tokens import Target
-
-
-class Request(msgspec.Struct, frozen=True, array_like=True):
-    """Base of all requests, for their common encoding only."""
-
-
-class EntryKind(enum.IntEnum):
-    """What an inode is."""
-
-    DIRECTORY = 1
-    FILE = 2
-
-
-# ---------------------------------------------------------------- values
-
-
-class FileInfo(msgspec.Struct, frozen=True, array_like=True, tag=101):
-    """What is known of one file or directory. `path` is canonical and absolute."""
-
-    path: str
-    inode_id: int
-    kind: EntryKind
-    length_bytes: int
-    mode: int
-    owner: str
-    group: str
-    modified_ms: int
-    created_ms: int
-    replication: int = 0
-    block_size_bytes: int = 0
-    content_hash: bytes = b""  # xxh3-128 of the whole file, 16 bytes, empty if unknown
-    changed_txid: int = 0  # grows with every change: (inode_id, changed_txid) names a version
-
-
-class ReplicaLocation(msgspec.Struct, frozen=True, array_like=True):
-    """One replica a reader may ask, nearest first in its list."""
-
-    datanode_id: str
-    address: str
-    host: str
-    rack: str
-    stale: bool = False
-
-
-class LocatedBlock(msgspec.Struct, frozen=True, array_like=True):
-    """A complete block, its replicas, and a token to read it."""
-
-    block_id: int
-    stamp: int
-    offset_bytes: int  # of the block's first byte in the file
-    length_bytes: int
-    digest: bytes
-    replicas: tuple[ReplicaLocation, ...]
-    token: bytes
-
-
-class CommittedBlock(msgspec.Struct, frozen=True, array_like=True):
-    """A block the writer is done with: what every replica of it must be."""
-
-    block_id: int
-    stamp: int
-    length_bytes: int
-    digest: bytes
-
 
 # ---------------------------------------------------------------- reads
 
@@ -117,12 +70,14 @@ class OpenFile(Request, frozen=True, tag=4):
 class LocateBlocks(Request, frozen=True, tag=5):
     """→ LocatedBlocks of an inode that was open: fresh tokens and replicas, also of a deleted file.
 
-    StaleHandle once the file's grace period after deletion or replacement is over.
+    StaleHandle once the file's grace period after deletion or replacement is over, and if
+    `cut_txid` is given and is not the file's any more: bytes were taken away.
     """
 
     inode_id: int
     first_index: int = 0
     host: str = ""
+    cut_txid: int = -1
 
 
 class RenewLeases(Request, frozen=True, tag=7):
@@ -261,6 +216,7 @@ ReadRequest = (
     | LocateBlocks
     | RenewLeases
     | ReportCorruptReplica
+    | DraftRead
     | OperatorRead
 )
 Mutation = (
@@ -274,6 +230,7 @@ Mutation = (
     | Rename
     | Delete
     | SetAttributes
+    | DraftMutation
     | OperatorMutation
 )
 ClientRequest = ReadRequest | Mutation
@@ -346,5 +303,6 @@ ClientReply = (
     | CreatedFile
     | AllocatedBlock
     | LeasesRenewed
+    | DraftOpened
     | OperatorReply
 )

@@ -58,7 +58,8 @@ def test_a_text_that_is_no_utf_8_is_refused_by_name() -> None:
 
 @given(replies)
 def test_a_reply_comes_back_as_it_went(reply: control_messages.Reply) -> None:
-    assert decode_reply(encode_reply(reply)) == reply
+    encoded = encode_reply(reply)  # compared encoded: a number in it may be NaN
+    assert encode_reply(decode_reply(encoded)) == encoded
 
 
 @given(heads)
