@@ -7,12 +7,19 @@ those that the file was written for; of several stamps only the highest counts.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from datanode.core.layout import Place, marker_name, parse_name
 from dolmen.simulation.cluster import SimCluster
 from dolmen.simulation.lives import Lives
 from dolmen.simulation.sim_inode import SimInode
 from dolmen.simulation.sim_storage import SimDirectory
+
+NAMES_KEPT = 10_000
+"""More than are on the disks of a run at a time."""
+
+_parse_name = lru_cache(NAMES_KEPT)(parse_name)
+"""A census is taken at every fault, and each time meets the same names."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,7 @@ def _good_replicas(lives: Lives, directory: str) -> Iterator[GoodReplica]:
         return  # never used so far, or gone
     for names in _leaves(tree):
         for name, data in names.items():
-            parsed = parse_name(name)
+            parsed = _parse_name(name)
             if parsed is None or parsed[1] is not None:
                 continue
             for stamp, checksums in _checksum_files(names, parsed[0]):
@@ -85,7 +92,7 @@ def _checksum_files(
     names: dict[str, SimInode | SimDirectory], block_id: int
 ) -> Iterator[tuple[int, SimInode]]:
     for name, node in names.items():
-        parsed = parse_name(name)
+        parsed = _parse_name(name)
         if parsed is None or parsed[0] != block_id or parsed[1] is None:
             continue
         marked = marker_name(block_id, parsed[1]) in names

@@ -7,6 +7,7 @@ with the command that runs it again.
 
 import asyncio
 import gc
+import itertools
 import logging
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -28,7 +29,13 @@ from dolmen.simulation.trace import Trace
 from dolmen.simulation.workloads.mix import Workload
 
 PULSE_S = 20.0
-"""How often invariants are checked and garbage is collected during a run."""
+"""How often invariants are checked and young garbage is collected during a run."""
+
+PULSES_PER_COLLECTION = 15
+"""So many times rarer all garbage is: that walks through everything that lives."""
+
+YOUNG, WHOLE = 1, 2
+"""Generations of garbage."""
 
 SETTLE_S = 60.0
 """After the end of all processes: whatever still waits for a deadline has reached it."""
@@ -161,9 +168,11 @@ class _Run:
         return Lasting(lives).check
 
     async def _pulse(self) -> None:
-        while self._loop.time() < self._plan.seconds:
+        for pulse in itertools.count(1):
+            if self._loop.time() >= self._plan.seconds:
+                return
             await asyncio.sleep(PULSE_S)
-            gc.collect()
+            gc.collect(WHOLE if pulse % PULSES_PER_COLLECTION == 0 else YOUNG)
             self._checkers.check_now()
             self._trace.record("run", f"{self._loop.steps} steps")
             self._watch(self._moment())

@@ -15,7 +15,6 @@ again: then the empty directory shows that is underneath.
 import errno
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from random import Random
 
 from dolmen.protocol.errors import StartRefused
@@ -43,14 +42,13 @@ class SimDirectory:
 SimNode = SimInode | SimDirectory
 
 
-@dataclass(frozen=True)
 class _NameChange:
     """One step: what each of these names means from now on (None: nothing)."""
 
-    meanings: tuple[tuple[SimDirectory, str, SimNode | None], ...]
-
-    def places(self) -> set[tuple[int, str]]:
-        return {(id(directory), name) for directory, name, _ in self.meanings}
+    def __init__(self, meanings: tuple[tuple[SimDirectory, str, SimNode | None], ...]) -> None:
+        self.meanings = meanings
+        self.directories = [directory for directory, _, _ in meanings]
+        self.places = {(directory, name) for directory, name, _ in meanings}
 
     def last(self) -> None:
         for directory, name, node in self.meanings:
@@ -71,6 +69,7 @@ class SimStorage:
         self._root = SimDirectory(self.device)
         self._name_changes: list[_NameChange] = []
         self._devices = [self.device]
+        self._plugged: dict[str, SimDirectory] = {}
         self._underneath: dict[str, SimDirectory] = {}
         self._pulled_out: list[SimDirectory] = []
         self._watchers: list[Callable[[str, str | None], None]] = []
@@ -87,7 +86,7 @@ class SimStorage:
             disk = SimDirectory(self.new_device())
         elif disk in self._pulled_out:
             self._pulled_out.remove(disk)
-        parent.entries[name] = parent.lasting[name] = disk
+        parent.entries[name] = parent.lasting[name] = self._plugged[path] = disk
         return disk
 
     def new_device(self) -> SimDevice:
@@ -101,13 +100,14 @@ class SimStorage:
         parent, name = self._place(path)
         disk = self.directory(path)
         parent.entries[name] = parent.lasting[name] = self._underneath.pop(path)
+        del self._plugged[path]
         self._pulled_out.append(disk)
         return disk
 
     @property
     def plugged(self) -> list[str]:
         """The directories over which a disk is plugged in now."""
-        return list(self._underneath)
+        return list(self._plugged)
 
     def throw_away(self, disk: SimDirectory) -> None:
         """A disk that was pulled out never comes back."""
@@ -115,18 +115,17 @@ class SimStorage:
 
     def device_of(self, path: str) -> SimDevice:
         """Return the file system that holds a path, whether anything is there or not."""
-        for mounted in self._underneath:
+        for mounted, disk in self._plugged.items():
             if path.startswith(mounted):
-                parent, name = self._place(mounted)
-                return parent.entries[name].device
+                return disk.device
         return self.device
 
     def crash(self, random: Random, keeps: Keeps = Keeps.SOME) -> None:
         """The machine loses its power: what was not synced is kept, torn or lost."""
-        lost: set[tuple[int, str]] = set()
+        lost: set[tuple[SimDirectory, str]] = set()
         for change in self._name_changes:
-            if change.places() & lost or not is_kept(random, keeps):
-                lost |= change.places()
+            if change.places & lost or not is_kept(random, keeps):
+                lost |= change.places
             else:
                 change.last()
         self._name_changes.clear()
@@ -153,7 +152,8 @@ class SimStorage:
 
     def find(self, path: str) -> SimNode:
         node: SimNode = self._root
-        node.device.check_readable()
+        device = node.device
+        device.check_readable()
         for name in path.split("/"):
             if name:
                 if not isinstance(node, SimDirectory):
@@ -161,7 +161,9 @@ class SimStorage:
                 if name not in node.entries:
                     raise _error(errno.ENOENT, path)
                 node = node.entries[name]
-                node.device.check_readable()
+                if node.device is not device:
+                    device = node.device
+                    device.check_readable()
         return node
 
     def file(self, path: str) -> SimInode:
@@ -228,13 +230,12 @@ class SimStorage:
     def sync_directory(self, path: str) -> None:
         """Make this directory's names last, and every earlier change that they build on."""
         directory = self.directory(path)
-        needed: set[tuple[int, str]] = set()
+        needed: set[tuple[SimDirectory, str]] = set()
         syncing: list[_NameChange] = []
         waiting: list[_NameChange] = []
         for change in reversed(self._name_changes):
-            touches = any(place is directory for place, _, _ in change.meanings)
-            if touches or change.places() & needed:
-                needed |= change.places()
+            if directory in change.directories or (needed and change.places & needed):
+                needed |= change.places
                 syncing.append(change)
             else:
                 waiting.append(change)
