@@ -106,11 +106,13 @@ def _fits(data: SimInode, checksums: SimInode) -> bool:
 
 def victim(cluster: SimCluster, process: str) -> Lives | None:
     """Return a process that may be taken away, or something of it; None if it has not started or
-    lacks a disk (a datanode that finds none refuses to start, and nobody would start it again), or
-    if it alone holds a good replica of some block, as far as those go that are there now."""
+    lacks a disk (a datanode that finds none refuses to start), or if it alone holds a good replica
+    of some block, as far as those go that are there now; where files of one replica are wanted,
+    they are away with it."""
     lives = cluster.lives[process]
-    machine = lives.machine
-    if not lives.has_started or set(machine.volumes) - set(machine.storage.plugged):
+    if not lives.has_started or not lives.machine.has_its_disks:
         return None
+    if cluster.plan.work.has_only_replicas:
+        return lives
     others = {each.machine.name for each in cluster.datanodes if each.is_up}
     return None if Census(cluster.datanodes).only_on(process, others) else lives

@@ -6,6 +6,7 @@ Whatever an event loop or a server would have logged as an unforeseen exception 
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 
 from datanode.node import Datanode
@@ -33,14 +34,12 @@ DATANODE_PORT = 9864
 INSPECTOR = "inspector"
 
 SETTINGS = Settings(
-    block_size_bytes=256 * 1024,  # a file of several blocks costs little
     segment_size_bytes=64 * 1024,
     delete_after_ms=5_000,  # what is deleted goes within the run, and within the wait after it
     block_token_life_ms=20_000,
     lease_soft_limit_ms=40_000,
     lease_hard_limit_ms=60_000,
     scrub_period_ms=300_000,
-    checkpoint_every=500,
 )
 """Times as by default, but where a run would be too short to see them pass."""
 
@@ -57,7 +56,11 @@ class SimCluster:
         self.plan = plan
         self.network = _network(plan, trace)
         self.trace = trace
-        self.settings = SETTINGS
+        self.settings = replace(
+            SETTINGS,
+            block_size_bytes=plan.block_size_bytes,
+            checkpoint_every=plan.checkpoint_every,
+        )
         self.found: list[tuple[str, BaseException | None]] = []
         self.finding = asyncio.Event()
         """Set with the first finding."""

@@ -7,6 +7,7 @@ from dolmen.simulation import faults
 from dolmen.simulation.census import Census, GoodReplica, victim
 from dolmen.simulation.cluster import SimCluster, volume_directory
 from dolmen.simulation.faults import Return, RotKind
+from dolmen.simulation.plan import NAMENODE
 from dolmen.simulation.sim_device import SimDevice
 from dolmen.simulation.sim_storage import SimDirectory, SimStorage
 
@@ -26,6 +27,7 @@ class DiskFaults:
 
     async def read_errors(self, fault: faults.ReadErrors) -> bool:
         device = self._device(fault.process, fault.volume)
+        self._cluster.lives[fault.process].excuse(fault.for_ms / 1000)
         device.random = Random(f"{self._cluster.plan.seed} {fault.at_ms} {fault.process}")
         device.read_errors += fault.chance
         await asyncio.sleep(fault.for_ms / 1000)
@@ -34,6 +36,7 @@ class DiskFaults:
 
     async def full_disk(self, fault: faults.FullDisk) -> bool:
         device = self._device(fault.process, fault.volume)
+        self._cluster.lives[fault.process].excuse(fault.for_ms / 1000)
         device.full += 1
         await asyncio.sleep(fault.for_ms / 1000)
         device.full -= 1
@@ -57,14 +60,21 @@ class DiskFaults:
 
     async def failed_sync(self, fault: faults.FailedSync) -> bool:
         device = self._device(fault.process, fault.volume)
+        if fault.process == NAMENODE:  # it ends, and reads its log anew when it is started again
+            self._cluster.namenode.excuse(fault.for_ms / 1000)
         device.syncs_to_fail += 1
         await asyncio.sleep(fault.for_ms / 1000)
-        while (lives := victim(self._cluster, fault.process)) is None:  # noqa: ASYNC110 - no event
+        if fault.process != NAMENODE:
+            await self._restart(fault.process, device)
+        device.syncs_to_fail = 0
+        return True
+
+    async def _restart(self, process: str, device: SimDevice) -> None:
+        while (lives := victim(self._cluster, process)) is None:  # noqa: ASYNC110 - no event
             await asyncio.sleep(1)
         await lives.stop()
         device.syncs_to_fail = 0
         await lives.start()
-        return True
 
     # ------------------------------------------------------------ for good
 
@@ -99,6 +109,7 @@ class DiskFaults:
             return False  # it has vanished already
         if not fault.even_the_last and victim(self._cluster, fault.process) is None:
             return False
+        lives.excuse(fault.for_ms / 1000)
         disk = storage.pull_out(directory)
         self._cluster.trace.record(fault.process, f"{directory} vanishes")
         image = self._images.get((fault.process, directory))

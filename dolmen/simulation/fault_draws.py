@@ -1,8 +1,8 @@
 """Single faults as the generator draws them, in rows by what they hit.
 
 Limits are here: what a run promises must be possible. A namenode is gone for less than a client is
-patient, clocks differ by less than a token lives, and what hits a namenode's disk only takes time,
-because a namenode whose log fails ends (rule 2), and nobody would start it again.
+patient, clocks differ by less than a token lives, and where files of one replica are wanted nothing
+is destroyed, because nobody could tell which of several replicas is the only good one.
 """
 
 import enum
@@ -26,6 +26,9 @@ NAMENODE_DOWN_MS = (1, 8_000)
 
 TURNS_MAX = 200
 """A death at once is one between requests; so many turns later it is in the middle of something."""
+
+DARK_MS = (500, 5_000)
+"""Between two machines that come back after a blackout: all are there within a minute."""
 
 CLOCK_AHEAD_MS = 5_000
 """Less than half a token's life, so that two clocks differ by less than one."""
@@ -68,9 +71,8 @@ class Draws:
                 self._slow_disk,
                 self._hung_disk,
                 self._failed_sync,
-                self._rot,
-                self._rot,
                 self._lost_volume,
+                *(() if self._plan.work.has_only_replicas else (self._rot, self._rot)),
             ),
             Family.CLOCK: (),
         }
@@ -86,7 +88,12 @@ class Draws:
             ),
             Family.PAUSE: (self._pause_namenode,),
             Family.NETWORK: (self._isolate_namenode,),
-            Family.DISK: (self._slow_namenode_disk, self._hung_namenode_disk),
+            Family.DISK: (
+                self._slow_namenode_disk,
+                self._hung_namenode_disk,
+                self._full_namenode_disk,
+                self._failed_sync_of_namenode,
+            ),
             Family.CLOCK: (),
         }
 
@@ -108,9 +115,14 @@ class Draws:
             Family.CRASH: (),
             Family.PAUSE: (),
             Family.NETWORK: (self._cut, self._slow_link, self._packet_loss, self._resets),
-            Family.DISK: (),
+            Family.DISK: (self._read_errors_of_namenode,),
             Family.CLOCK: (self._clock_jump, self._clock_drift),
         }
+
+    def blackout(self, at_ms: int) -> faults.Blackout:
+        """What takes everything at once, and has the cluster to itself."""
+        down_ms = self._random.randint(*DARK_MS)
+        return faults.Blackout(at_ms=at_ms, down_ms=down_ms, keeps=self._keeps())
 
     # ------------------------------------------------------------ datanodes
 
@@ -158,7 +170,8 @@ class Draws:
         return faults.Rot(at_ms=at_ms, nth=nth, kind=kind)
 
     def _lost_volume(self, at_ms: int) -> AnyFault:
-        comes_back, for_ms = self._random.choice(list(Return)), self._down_ms()
+        kinds = [Return.ITSELF] if self._plan.work.has_only_replicas else list(Return)
+        comes_back, for_ms = self._random.choice(kinds), self._down_ms()
         return faults.LostVolume(at_ms=at_ms, for_ms=for_ms, comes_back=comes_back, **self._disk())
 
     # ------------------------------------------------------------ the namenode
@@ -195,6 +208,12 @@ class Draws:
 
     def _hung_namenode_disk(self, at_ms: int) -> AnyFault:
         return faults.HungDisk(at_ms=at_ms, for_ms=self._namenode_down_ms(), process=NAMENODE)
+
+    def _full_namenode_disk(self, at_ms: int) -> AnyFault:
+        return faults.FullDisk(at_ms=at_ms, for_ms=self._namenode_down_ms(), process=NAMENODE)
+
+    def _failed_sync_of_namenode(self, at_ms: int) -> AnyFault:
+        return faults.FailedSync(at_ms=at_ms, for_ms=self._namenode_down_ms(), process=NAMENODE)
 
     # ------------------------------------------------------------ clients
 
@@ -234,6 +253,10 @@ class Draws:
     def _resets(self, at_ms: int) -> AnyFault:
         chance = self._random.choice((0.002, 0.01))
         return faults.Resets(at_ms=at_ms, for_ms=self._namenode_down_ms(), chance=chance)
+
+    def _read_errors_of_namenode(self, at_ms: int) -> AnyFault:
+        for_ms, chance = self._random.randint(*LONG_MS), self._random.choice((0.02, 0.3))
+        return faults.ReadErrors(at_ms=at_ms, for_ms=for_ms, chance=chance, process=NAMENODE)
 
     def _clock_jump(self, at_ms: int) -> AnyFault:
         ahead_ms = self._random.randint(-CLOCK_AHEAD_MS, CLOCK_AHEAD_MS)

@@ -185,8 +185,8 @@ class HungDisk(_Lasting, frozen=True, kw_only=True, tag="hung disk"):
 
 
 class FailedSync(_Lasting, frozen=True, kw_only=True, tag="failed sync"):
-    """The next sync of a datanode's volume fails, and what it should have made lasting never will
-    be; in the end somebody restarts the datanode, so that it reads the volume anew."""
+    """The next sync of a volume fails, and what it should have made lasting never will be; in the
+    end somebody restarts the datanode, so that it reads the volume anew. A namenode ends."""
 
     process: str
     volume: int = 0

@@ -1,6 +1,8 @@
 """Processes of a simulated cluster, from start to death, again and again.
 
-A process that ends otherwise than by our hand is a finding.
+A process that ends otherwise than by our hand is a finding, unless its disk is a reason: a namenode
+whose log cannot be written ends, and a datanode that finds no volume refuses to start, as both say
+they do. Whoever looks after them starts them again, as systemd would.
 """
 
 import asyncio
@@ -11,8 +13,9 @@ from typing import Protocol
 
 from dolmen.client.client import Client
 from dolmen.client.options import ClientOptions
-from dolmen.protocol.errors import NamenodeUnreachable
+from dolmen.protocol.errors import NamenodeUnreachable, StartRefused
 from dolmen.runtime.machine import Machine
+from dolmen.simulation.plan import NAMENODE
 from dolmen.simulation.sim_inode import Keeps
 from dolmen.simulation.sim_machine import SimMachine
 from dolmen.simulation.trace import Trace
@@ -20,6 +23,12 @@ from dolmen.simulation.virtual_time import VirtualTimeLoop
 
 PATIENCE_S = 5.0
 """How long a death waits for its turn; an idle process takes few."""
+
+RESTART_S = 2.0
+"""How long a process stays down that ended by itself."""
+
+START_S = 30.0
+"""A start that a disk disturbed may fail so long after the disk is well again."""
 
 
 class Process(Protocol):
@@ -111,9 +120,12 @@ class Lives:
         self._findings = findings
         self._trace = trace
         self._life: asyncio.Task[None] | None = None
+        self._last: asyncio.Task[None] | None = None
         self._started: asyncio.Future[None]
         self._killed = False
         self._stopping = False
+        self._excused_until_s = 0.0
+        self._restarting: asyncio.Task[None] | None = None
 
     @property
     def is_running(self) -> bool:
@@ -140,7 +152,7 @@ class Lives:
         started = self._started = asyncio.get_running_loop().create_future()
         self._killed = self._stopping = False
         life = asyncio.get_running_loop().create_task(_live(process, started), context=context)
-        self._life = life
+        self._life = self._last = life
         life.add_done_callback(self._ended)
         await asyncio.wait([life, started], return_when=asyncio.FIRST_COMPLETED)
 
@@ -204,15 +216,46 @@ class Lives:
             self._stopping = True
             life, self._life = self._life, None
             context = self.machine.process.context
-            await asyncio.get_running_loop().create_task(_stop(self.process), context=context)
+            loop = asyncio.get_running_loop()
+            stopping = loop.create_task(_stop(self.process), context=context)
+            await asyncio.wait([stopping])
+            if (error := stopping.exception()) is not None:
+                if not self._excuses(error):
+                    raise error
+                self.process.kill()
+                self.machine.end_life()
             await asyncio.wait([life])
             self._record("has stopped")
+
+    def excuse(self, for_s: float) -> None:
+        """Its disk is in trouble for so long: it may end by itself, or refuse to start."""
+        until_s = asyncio.get_running_loop().time() + for_s + START_S
+        self._excused_until_s = max(self._excused_until_s, until_s)
+
+    def _excuses(self, error: BaseException | None) -> bool:
+        """Whether this is how it ends when its disk is in trouble, and it is."""
+        expected = OSError | StartRefused if self.machine.name == NAMENODE else StartRefused
+        now_s = asyncio.get_running_loop().time()
+        return isinstance(error, expected) and now_s < self._excused_until_s
+
+    async def _restart(self, life: "asyncio.Task[None]") -> None:
+        await asyncio.sleep(RESTART_S)
+        if self._life is None and self._last is life:
+            await self.start()
 
     def _ended(self, life: "asyncio.Task[None]") -> None:
         error = None if life.cancelled() else life.exception()
         if self._killed:
             return  # what a dying process raises concerns nobody
-        if error is not None:
+        if self._excuses(error):
+            self._record(f"ends: {error}")
+            if not self._stopping and self.process is not None:
+                self._life = None
+                self.down_since_s = asyncio.get_running_loop().time()
+                self.process.kill()
+                self.machine.end_life()
+                self._restarting = asyncio.get_running_loop().create_task(self._restart(life))
+        elif error is not None:
             self._findings.find(f"{self.machine.name} ended", error)
         elif not self._stopping and not isinstance(self.process, ClientProcess):
             self._findings.find(f"{self.machine.name} ended by itself", None)

@@ -36,6 +36,10 @@ class Plan(msgspec.Struct, frozen=True):
     racks: int = 1
     volumes: int = 1
     """Of each datanode."""
+    block_size_bytes: int = 256 * 1024
+    """A file of several blocks is to cost little."""
+    checkpoint_every: int = 500
+    """Edits."""
     pace: Pace = Pace()
     faults: tuple[AnyFault, ...] = ()
     work: Work = Work()

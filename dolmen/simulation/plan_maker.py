@@ -1,4 +1,4 @@
-"""The plan of a seed: which faults, when, for how long.
+"""The plan of a seed: what cluster, what its clients do, and which faults, when, for how long.
 
 Faults come in rows, each a sequence with pauses between; the rows of different families run beside
 each other. What keeps a datanode, its disk or its link from serving comes one at a time, because
@@ -12,77 +12,83 @@ from random import Random
 import msgspec
 
 from dolmen.simulation.fault_draws import Draws, Family, Row
-from dolmen.simulation.faults import AnyFault
-from dolmen.simulation.plan import Pace, Plan
-from dolmen.simulation.work_plan import Work
+from dolmen.simulation.faults import AnyFault, Blackout
+from dolmen.simulation.plan import Plan
+from dolmen.simulation.plan_shapes import Shapes
+from dolmen.simulation.rhythm import RHYTHMS, Pause
 
 __all__ = ["ALL_FAMILIES", "Family", "make_plan"]
 
-PAUSES_MS = ((200, 20_000), (200, 20_000), (100, 4_000))
-"""Between the return of one datanode and the death of the next; each plan has one of these."""
+BLACKOUT_PAUSE_MS = (60_000, 400_000)
 
-NAMENODE_PAUSE_MS = (25_000, 100_000)
-"""Between two deaths of the namenode: safe mode is over, and clients have gone on."""
+RECOVERING_MS = 30_000
+"""After a blackout and before anything else: safe mode is over, and replicas have been copied."""
+
+BLACKOUT_CHANCE = 0.3
+"""For a plan that has deaths."""
 
 ALL_FAMILIES = frozenset(Family)
-
-PACES = (
-    Pace(),
-    Pace(reset_chance=3e-4),
-    Pace(delay_max_ms=5, network_bytes_per_s=2e7, sync_ms=5, disk_bytes_per_s=5e7),
-    Pace(
-        delay_max_ms=30, network_bytes_per_s=2e6, operation_ms=1, sync_ms=40, disk_bytes_per_s=5e6
-    ),
-    Pace(operation_ms=2, sync_ms=100, disk_bytes_per_s=2e6),
-    Pace(delay_max_ms=60, network_bytes_per_s=1e6, reset_chance=3e-4),
-)
-
-LONG_RUN_S = 7200
-LONG_RUN_BURSTS_S = (150, 2250)
-"""A long run works for 150 s in every 40 minutes: idle hours pass quickly, leases, tokens, scrubs
-and checkpoints grow old in them, and what goes wrong hits those who work."""
 
 BURST_BEGINS_S = 30.0
 """Within which the first fault of a row hits a burst."""
 
 
 def make_plan(
-    seed: int, seconds: int = 1000, datanodes: int = 5, families: frozenset[Family] = ALL_FAMILIES
+    seed: int,
+    seconds: int = 1000,
+    datanodes: int | None = None,
+    families: frozenset[Family] = ALL_FAMILIES,
 ) -> Plan:
-    """Return the plan of a seed."""
-    return _Maker(seed, seconds, datanodes, families).make()
+    """Return the plan of a seed; it says how many datanodes there are, if the caller does not."""
+    random = Random(f"plan {seed}")
+    shape = Shapes(random, families).draw(seed, seconds, datanodes)
+    return _Maker(random, shape, families).make()
 
 
 class _Maker:
-    def __init__(
-        self, seed: int, seconds: int, datanodes: int, families: frozenset[Family]
-    ) -> None:
-        random = self._random = Random(f"plan {seed}")
-        racks, pace = random.choice((1, 1, 2)), random.choice(PACES)
-        burst_s, idle_s = LONG_RUN_BURSTS_S if seconds >= LONG_RUN_S else (0, 0)
-        work = Work(may_fail=families != {Family.CRASH}, burst_s=burst_s, idle_s=idle_s)
-        self._plan = Plan(seed, seconds, datanodes, racks=racks, pace=pace, work=work)
+    def __init__(self, random: Random, shape: Plan, families: frozenset[Family]) -> None:
+        self._random = random
+        self._plan = shape
         self._families = families
+        self._draws = Draws(random, shape)
+        self._blackouts = list(self._draw_blackouts())
 
     def make(self) -> Plan:
-        draws = Draws(self._random, self._plan)
-        drawn = [
-            *self._row(draws.on_datanodes, self._random.choice(PAUSES_MS)),
-            *self._row(draws.on_namenode, NAMENODE_PAUSE_MS),
-            *self._row(draws.on_clients, NAMENODE_PAUSE_MS),
-            *self._row(draws.anywhere, self._random.choice(PAUSES_MS)),
+        draws, rhythm = self._draws, self._random.choice(RHYTHMS)
+        drawn: list[AnyFault] = [
+            *self._blackouts,
+            *self._row(draws.on_datanodes, rhythm.datanodes_ms),
+            *self._row(draws.on_namenode, rhythm.namenode_ms),
+            *self._rows(rhythm.client_rows, draws.on_clients, rhythm.clients_ms),
+            *self._rows(rhythm.anywhere_rows, draws.anywhere, rhythm.anywhere_ms),
         ]
         ordered = sorted(drawn, key=lambda fault: (fault.at_ms, msgspec.json.encode(fault)))
-        return msgspec.structs.replace(self._plan, faults=tuple(ordered))
+        work = self._plan.work
+        may_fail = work.may_fail or bool(self._blackouts)
+        return msgspec.structs.replace(
+            self._plan,
+            faults=tuple(ordered),
+            work=msgspec.structs.replace(work, may_fail=may_fail),
+        )
 
-    def _row(self, row: Row, pause_ms: tuple[int, int]) -> Iterator[AnyFault]:
+    def _rows(self, rows: int, row: Row, pause_ms: Pause) -> Iterator[AnyFault]:
+        """So many rows beside each other."""
+        for _ in range(rows):
+            yield from self._row(row, pause_ms)
+
+    def _row(self, row: Row, pause_ms: Pause) -> Iterator[AnyFault]:
         """One fault after the other; the next begins a pause after the last is over."""
         draws = [draw for family in Family if family in self._families for draw in row[family]]
         at_ms = self._at_work(self._random.randint(*pause_ms))
         while draws and at_ms < self._plan.seconds * 1000:
             fault = self._random.choice(draws)(at_ms)
-            yield fault
-            at_ms = self._at_work(fault.until_ms + self._random.randint(*pause_ms))
+            disaster = self._meets(fault)
+            if disaster is None:
+                yield fault
+                over_ms = fault.until_ms
+            else:
+                over_ms = self._over_ms(disaster)
+            at_ms = self._at_work(over_ms + self._random.randint(*pause_ms))
 
     def _at_work(self, at_ms: int) -> int:
         """Return a time at which clients work: then, or early in the next burst."""
@@ -90,3 +96,26 @@ class _Maker:
         if not rest_s:
             return at_ms
         return at_ms + int(1000 * (rest_s + self._random.uniform(1, BURST_BEGINS_S)))
+
+    # ------------------------------------------------------------ disasters
+
+    def _draw_blackouts(self) -> Iterator[Blackout]:
+        if Family.CRASH not in self._families or self._random.random() > BLACKOUT_CHANCE:
+            return
+        at_ms = self._at_work(self._random.randint(*BLACKOUT_PAUSE_MS))
+        while at_ms < self._plan.seconds * 1000:
+            fault = self._draws.blackout(at_ms)
+            yield fault
+            over_ms = self._over_ms(fault)
+            at_ms = self._at_work(over_ms + self._random.randint(*BLACKOUT_PAUSE_MS))
+
+    def _meets(self, fault: AnyFault) -> Blackout | None:
+        """Return the blackout during which a fault would last."""
+        for one in self._blackouts:
+            if fault.at_ms <= self._over_ms(one) and one.at_ms <= fault.until_ms:
+                return one
+        return None
+
+    def _over_ms(self, blackout: Blackout) -> int:
+        machines = self._plan.datanodes + 1
+        return blackout.at_ms + blackout.down_ms * machines + RECOVERING_MS

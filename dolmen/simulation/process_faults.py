@@ -47,7 +47,7 @@ class ProcessFaults:
         async with asyncio.TaskGroup() as group:
             for lives in victims:
                 await asyncio.sleep(fault.down_ms / 1000)
-                group.create_task(lives.start())
+                group.create_task(self._start_after(lives, 0))
         return True
 
     async def rolling_restart(self, fault: faults.RollingRestart) -> bool:

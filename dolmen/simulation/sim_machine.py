@@ -52,6 +52,11 @@ class SimMachine:
         """How many files the process that runs now, or ran last, has open."""
         return sum(disk.open_files for disk in self._disks)
 
+    @property
+    def has_its_disks(self) -> bool:
+        """Whether no volume is pulled out."""
+        return set(self.volumes) <= set(self.storage.plugged)
+
     def begin_life(self) -> Machine:
         """Return the ports of a new process."""
         self._lives += 1

@@ -32,9 +32,17 @@ class Work(msgspec.Struct, frozen=True):
     burst_s: int = 0
     """How long clients work before they are idle; 0: they never are."""
     idle_s: int = 0
+    replications: tuple[int, ...] = (2, 3, 3, 3, 4)
+    """Of new files, as far as there are datanodes. With 1 among them files may be out of reach for
+    as long as a datanode is."""
     may_fail: bool = True
     """Whether an operation may fail for want of datanodes or of a namenode. Not if the plan is no
     reason: one datanode down at a time, and the namenode soon back."""
+
+    @property
+    def has_only_replicas(self) -> bool:
+        """Whether files may have one replica, which is away with its datanode."""
+        return 1 in self.replications
 
     def rest_s(self, now_s: float) -> float:
         """Return how long nobody works from now on; 0 in a burst."""

@@ -5,7 +5,7 @@ import hypothesis.strategies as st
 from dolmen.simulation import faults
 from dolmen.simulation.faults import AnyFault
 from dolmen.simulation.plan import NAMENODE, Plan, client_name, datanode_name
-from dolmen.simulation.plan_maker import PACES
+from dolmen.simulation.plan_shapes import PACES
 from dolmen.simulation.sim_inode import Keeps
 from dolmen.simulation.work_plan import KINDS, Work
 

@@ -78,5 +78,5 @@ def test_a_failure_tells_its_plan_and_how_to_see_it_again() -> None:
 
 
 def test_a_plan_that_its_seed_makes_is_named_by_its_seed() -> None:
-    assert replay_options(make_plan(8, 300)) == "--seed 8 --seconds 300 --datanodes 5"
+    assert replay_options(make_plan(8, 300, 5)) == "--seed 8 --seconds 300 --datanodes 5"
     assert replay_options(Plan(8)).startswith("--plan")

@@ -23,8 +23,6 @@ from dolmen.simulation.lives import Lives
 ORDER_LIFE_S = 10.0
 """From its decision an order takes some milliseconds, and is void with the connection it is on."""
 
-LEAST_WANTED = 2
-
 SPARING = (Blackout, ClockJump, Kill, PowerLoss, RollingRestart, Rot)
 """Faults that neither take replicas away nor let an order wait."""
 
@@ -91,7 +89,9 @@ class LastReplica:
         ):
             return 1
         changed = now_s() - self._history.replicated_s < ORDER_LIFE_S
-        return min(wanted, LEAST_WANTED) if changed else min(wanted, self._cluster.plan.datanodes)
+        plan = self._cluster.plan
+        least = min(plan.work.replications) if changed else plan.datanodes
+        return min(wanted, least)
 
     def _has_rotted(self) -> bool:
         now_ms = now_s() * 1000

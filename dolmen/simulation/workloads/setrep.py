@@ -19,7 +19,7 @@ class Setrep(Work):
         match self.draw(WEIGHTS):
             case "replicate":
                 highest = min(5, self.post.plan.datanodes)
-                await client.replicate(path, random.randint(2, highest))
+                await client.replicate(path, random.randint(min(self.replications), highest))
             case "read":
                 await client.read(path)
             case _:

@@ -14,19 +14,11 @@ from dolmen.simulation.history import History
 from dolmen.simulation.plan import Plan
 from dolmen.simulation.recorded_client import Draft, Manner, RecordedClient
 
-LENGTHS = (
-    (0, 0),
-    (1, 1),
-    (17, 1000),
-    (60_000, 70_000),
-    (65_536, 65_536),
-    (262_143, 262_145),
-    (300_000, 700_000),
-)
-"""Around the lengths of chunks, segments and blocks."""
+SHORT_BYTES = ((0, 0), (1, 1), (17, 1000), (60_000, 70_000), (65_536, 65_536))
+"""Around the lengths of chunks and segments."""
 
-REPLICATIONS = (2, 3, 3, 3, 4)
-"""Not 1: the only replica may be on a datanode that is down. As far as there are datanodes."""
+LONG_BLOCKS = (300_000 / (256 * 1024), 700_000 / (256 * 1024))
+"""Files of two and three blocks."""
 
 SLOW_STEP_BYTES = 50_000
 """A slow writer of a large file takes longer than most processes live between two deaths."""
@@ -55,7 +47,11 @@ class Work:
     def __init__(self, post: Post) -> None:
         self.post = post
         self.random = Random(f"{post.plan.seed} {self.NAME} {post.index}")
-        self.replications = [n for n in REPLICATIONS if n <= post.plan.datanodes]
+        plan = post.plan
+        self.replications = [n for n in plan.work.replications if n <= plan.datanodes]
+        block = plan.block_size_bytes
+        long = (int(block * LONG_BLOCKS[0]), int(block * LONG_BLOCKS[1]))
+        self._lengths = (*SHORT_BYTES, (block - 1, block + 1), long)
 
     async def turn(self, client: RecordedClient) -> None:
         """Do the next thing."""
@@ -69,7 +65,7 @@ class Work:
         random = self.random
         return Draft(
             path,
-            random.randint(*random.choice(LENGTHS)),
+            random.randint(*random.choice(self._lengths)),
             random.choice(self.replications),
             random.random() < exclusive_chance,
             random.choice((0, SLOW_STEP_BYTES)),
