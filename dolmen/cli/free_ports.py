@@ -3,20 +3,28 @@
 They lie below the range from which the kernel takes the local ports of outgoing connections. In
 that range a client that tries a dead datanode again and again is at some point given that very port
 as its own, connects to itself, and the datanode cannot have it back.
+
+A port whose daemon is down looks free to whoever else makes a cluster on this machine. Those that
+share one each take theirs from ports of their own: DOLMEN_PORTS=20000-20999.
 """
 
+import os
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
+from dolmen.runtime.setting import SettingsError
+
+PORTS_VARIABLE = "DOLMEN_PORTS"
 LOWEST_PORT = 20000  #: above the ports of well-known services
 HIGHEST_PORT = 32767  #: below the kernel's default range
 
 
 def free_ports(host: str, random: Random) -> Iterator[int]:
     """Ports of `host` on which nothing listens, in random order, each once."""
-    ports = list(range(LOWEST_PORT, min(HIGHEST_PORT, _first_outgoing_port() - 1) + 1))
+    ports = list(_wanted_ports(os.environ.get(PORTS_VARIABLE)))
     random.shuffle(ports)
     for port in ports:
         if is_free(host, port):
@@ -34,6 +42,16 @@ def is_free(host: str, port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def _wanted_ports(text: str | None) -> range:
+    if not text:
+        return range(LOWEST_PORT, min(HIGHEST_PORT + 1, _first_outgoing_port()))
+    if found := re.fullmatch(r"([0-9]{1,5})-([0-9]{1,5})", text):
+        first, last = map(int, found.groups())
+        if 1024 <= first <= last <= 65535:
+            return range(first, last + 1)
+    raise SettingsError(f"{PORTS_VARIABLE}={text!r} is not two ports such as 20000-20999")
 
 
 def _first_outgoing_port() -> int:

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterator, Mapping
 
+from dolmen.cli.free_ports import PORTS_VARIABLE
 from dolmen.client.url import URL_VARIABLE, USER_VARIABLE
 from dolmen.runtime.settings import SETTINGS
 from dolmen.runtime.settings_sources import CONFIG_VARIABLE
@@ -11,7 +12,7 @@ PREFIX = "DOLMEN_"
 
 KNOWN = (
     *(setting.environment_variable for setting in SETTINGS),
-    *(URL_VARIABLE, USER_VARIABLE, CONFIG_VARIABLE),
+    *(URL_VARIABLE, USER_VARIABLE, CONFIG_VARIABLE, PORTS_VARIABLE),
 )
 
 #: What is less like a known one is somebody's own, such as the variables of a container's links.
