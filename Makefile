@@ -4,6 +4,8 @@
 SHELL := /bin/bash
 PYTHON ?=
 BIN := .venv/bin
+# Much of the suite waits for real processes. Each worker takes ports of its own: tests/conftest.py.
+PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal
 INSTALLED := .venv/.installed
 
 .PHONY: setup demo bench bench-list test mutants soak check format clean
@@ -25,7 +27,7 @@ bench-list: setup
 	@$(BIN)/python -m benchmarks --list
 
 test: setup
-	@$(BIN)/python -m pytest
+	@$(PYTEST)
 
 # Searches seeds that find each mutant, keeps them and writes the table of docs/testing.md.
 mutants: setup
@@ -39,7 +41,7 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 format: setup
 	$(BIN)/ruff format .

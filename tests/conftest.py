@@ -1,10 +1,13 @@
-"""What holds for every test: hypothesis's profiles, and that nothing is skipped unseen in CI."""
+"""What holds for every test: hypothesis's profiles, ports that no other process of the suite takes,
+and that nothing is skipped unseen in CI."""
 
 import os
 from collections.abc import Generator
 
 import hypothesis
 import pytest
+
+from dolmen.cli.free_ports import HIGHEST_PORT, LOWEST_PORT, PORTS_VARIABLE
 
 IN_CI = bool(os.environ.get("CI"))
 
@@ -23,6 +26,18 @@ hypothesis.settings.register_profile(
     database=None,
 )
 hypothesis.settings.load_profile("ci" if IN_CI else "default")
+
+
+def _ports_of_this_process() -> str:
+    """Its share: the port of a daemon that is down looks free to the other processes."""
+    number = int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw"))
+    share = (HIGHEST_PORT + 1 - LOWEST_PORT) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    first = LOWEST_PORT + number * share
+    return f"{first}-{first + share - 1}"
+
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ[PORTS_VARIABLE] = _ports_of_this_process()
 
 
 @pytest.hookimpl(wrapper=True)

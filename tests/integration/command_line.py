@@ -6,6 +6,8 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from dolmen.cli.free_ports import PORTS_VARIABLE
+
 #: Longer than any command here takes, also `up` that gives up; it ends what hangs.
 COMMAND_WITHIN_S = 90.0
 
@@ -46,5 +48,9 @@ class Shell:
 
     @property
     def environment(self) -> dict[str, str]:
-        ours = {name: text for name, text in os.environ.items() if not name.startswith("DOLMEN_")}
-        return {**ours, **self.exported}
+        kept = {
+            name: text
+            for name, text in os.environ.items()
+            if not name.startswith("DOLMEN_") or name == PORTS_VARIABLE
+        }
+        return {**kept, **self.exported}

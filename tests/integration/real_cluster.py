@@ -8,7 +8,6 @@ import asyncio
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -34,12 +33,15 @@ SETTINGS: Mapping[str, str] = {
     "delete-after": "200ms",
     "block-token-life": "2s",
     "safe-mode-quiet": "1s",
-    "retry-for": "25s",
+    "retry-for": "60s",
 }
 
 #: Longer than anything here takes on a busy machine; it ends what hangs.
-WITHIN_S = 25.0
+WITHIN_S = 60.0
 POLL_S = 0.05
+
+#: Of each log, in the message of a failure.
+LINES_TOLD = 40
 
 
 class Server:
@@ -51,6 +53,7 @@ class Server:
         self.words = words
         self.log = log
         self._process: subprocess.Popen[bytes] | None = None
+        self._end = "it was not started"
 
     def start(self, *more: object) -> None:
         """Start it, with further options. It is not ready when this returns."""
@@ -68,6 +71,7 @@ class Server:
     def kill(self) -> None:
         """End it as a crash does; it is gone when this returns. Nothing if it does not run."""
         if self._process is not None:
+            self._end = self.state
             self._process.kill()
             self._process.wait()
             self._process = None
@@ -77,6 +81,7 @@ class Server:
         assert self._process is not None, f"{self.name} does not run"
         self._process.terminate()
         assert self._process.wait(WITHIN_S) == 0, self.story()
+        self._end = "it was stopped"
         self._process = None
 
     def pause(self) -> None:
@@ -100,14 +105,24 @@ class Server:
         """Whether it was started, and has not ended by itself."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def state(self) -> str:
+        """Whether it runs, or ran when the test killed it, or how it ended by itself."""
+        if self._process is None:
+            return self._end
+        code = self._process.poll()
+        return "it ran to the end" if code is None else f"IT ENDED BY ITSELF with {code}"
+
     def story(self) -> str:
-        """What it said, for the message of a test that fails."""
-        return f"--- {self.name}\n{self.log.read_text() if self.log.exists() else ''}"
+        """How it is and what it said last, for the message of a test that fails."""
+        said = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
+        return "\n".join((f"--- {self.name}: {self.state}", *said[-LINES_TOLD:]))
 
     def refusal(self) -> str:
         """The one line with which it, started already, refuses to run."""
         assert self._process is not None
         assert self._process.wait(WITHIN_S) == 4, self.story()
+        self._end = "it refused to run"
         self._process = None
         last = self.log.read_text().splitlines()[-1]
         assert last.startswith("dolmen: "), self.story()
@@ -122,6 +137,7 @@ class RealCluster:
         named = {**SETTINGS, **{name.replace("_", "-"): text for name, text in settings.items()}}
         self.settings = tuple(word for name in named for word in (f"--{name}", named[name]))
         self.root = root
+        self.ended = False
         root.mkdir(exist_ok=True)
         self._ports = free_ports("127.0.0.1", Random())
         port = next(self._ports)
@@ -129,7 +145,7 @@ class RealCluster:
         words = ("namenode", "--dir", root / "namenode", "--port", port, *self.settings)
         self.namenode = Server("namenode", self.address, words, root / "namenode.log")
         self.datanodes = [self.make_datanode(index) for index in range(datanodes)]
-        self.shell = Shell({"DOLMEN_URL": f"dolmen://{self.address}", "DOLMEN_RETRY_FOR": "25s"})
+        self.shell = Shell({"DOLMEN_URL": f"dolmen://{self.address}", "DOLMEN_RETRY_FOR": "60s"})
 
     def make_datanode(self, index: int, *words: object) -> Server:
         """Return a datanode that is not started, and not one of `datanodes` yet."""
@@ -166,6 +182,7 @@ class RealCluster:
         return "\n".join(server.story() for server in self.servers)
 
     def __enter__(self) -> "RealCluster":
+        used.append(self)
         self.start()
         return self
 
@@ -177,8 +194,7 @@ class RealCluster:
     ) -> None:
         for server in self.servers:
             server.kill()
-        if error is not None:
-            sys.stderr.write(self.story())  # which pytest shows with the failure
+        self.ended = True
 
     # ------------------------------------------------------------ clients
 
@@ -243,6 +259,10 @@ class RealCluster:
             lambda: _at_once(len(self.all_files_on_disk()) == replicas),
             lambda: f"{replicas} files wanted, there are {self.all_files_on_disk()}",
         )
+
+
+#: Those of the test that runs, also when they have ended; of whole modules until those end.
+used: list[RealCluster] = []
 
 
 def is_whole(report: ClusterReport) -> bool:
