@@ -4,16 +4,19 @@
 
 Each run is a process of its own, so that what one leaves behind is nobody else's. A run that has
 begun when time is over is brought to its end; Ctrl-C ends all at once, and the figures of those
-that had ended are printed all the same.
+that had ended are printed all the same. After each run the figures so far are in `figures.txt`
+beside the plans: whatever ends a soak, they stay.
 """
 
 import argparse
 import asyncio
 import os
 import re
+import resource
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
@@ -27,9 +30,14 @@ SEEDS = 1 << 32
 FAULTS = re.compile(r"^faults: (\d+), of which (\d+) hit work in flight$", re.MULTILINE)
 OPERATIONS = re.compile(r"^operations acknowledged: (\d+)", re.MULTILINE)
 TIME = re.compile(r"^virtual time: ([\d.]+) h ", re.MULTILINE)
+TOLL = re.compile(r"^what they did: (.+)$", re.MULTILINE)
 
-#: Longer than a run of an hour takes on a slow core; it ends what hangs, and that is a finding.
-RUN_WITHIN_S = 3600.0
+#: Ten times what an hour of a cluster's life takes, and enough to make a failing plan smaller. What
+#: has not ended by then hangs, and that is a finding.
+RUN_WITHIN_S = 900.0
+
+#: A run that needs more than this fails: nothing in it may grow for as long as it lasts.
+MEMORY_MIB = 400
 
 
 @dataclass
@@ -41,6 +49,7 @@ class Figures:
     faults: int = 0
     in_flight: int = 0
     operations: int = 0
+    toll: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
 
     def add(self, output: str) -> None:
@@ -53,13 +62,34 @@ class Figures:
         self.in_flight += int(faults[2])
         self.operations += int(operations[1])
         self.hours += float(hours[1])
+        for named in toll[1].split(", ") if (toll := TOLL.search(output)) else ():
+            kind, _, times = named.rpartition(": ")
+            self.toll[kind] += int(times)
+
+    def so_far(self) -> str:
+        """Return the two figures that count, for a line."""
+        return f"{self.in_flight} faults in flight, {self.operations} operations"
 
     def lines(self) -> Iterator[str]:
+        """Yield all figures."""
         yield f"seeds: {self.seeds + len(self.failures)}, of which {len(self.failures)} failed"
         yield f"virtual hours: {self.hours:.2f}"
         yield f"faults: {self.faults}, of which {self.in_flight} hit work in flight"
+        yield from (f"{kind}: {times}" for kind, times in sorted(self.toll.items()))
         yield f"operations acknowledged: {self.operations}"
+        yield f"largest run: {largest_mib()} MiB"
         yield from (f"FAILED {failure}" for failure in self.failures)
+
+
+def largest_mib() -> int:
+    """Return how much memory the largest run that has ended took."""
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
+
+
+def limit_memory() -> None:
+    """Let a run that grows without end meet its end, and not the machine's."""
+    limit = MEMORY_MIB << 20
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
 class Soak:
@@ -96,6 +126,7 @@ class Soak:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C is ours to handle
+            preexec_fn=limit_memory,
         )
         try:
             async with asyncio.timeout(RUN_WITHIN_S):
@@ -111,8 +142,14 @@ class Soak:
     def _note(self, seed: int, code: int, output: str) -> None:
         if code == 0:
             self.figures.add(output)
-            print(f"seed {seed} held; {self.figures.in_flight} faults in flight so far", flush=True)
-            return
+            print(f"seed {seed} held; so far {self.figures.so_far()}", flush=True)
+        else:
+            self._note_failure(seed, code, output)
+        kept = Path(self._options.keep)
+        kept.mkdir(parents=True, exist_ok=True)
+        (kept / "figures.txt").write_text("\n".join((*self.figures.lines(), "")))
+
+    def _note_failure(self, seed: int, code: int, output: str) -> None:
         story = Path(self._options.keep) / f"seed-{seed}.txt"
         story.parent.mkdir(parents=True, exist_ok=True)
         story.write_text(output)

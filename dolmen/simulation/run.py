@@ -91,6 +91,8 @@ class Result:
     faults: int
     faults_in_flight: int
     """Those that hit a cluster at work."""
+    toll: dict[str, int]
+    """What faults did to single messages and disk operations, by kind."""
     files: int
     blocks: int
     digest: str
@@ -206,6 +208,7 @@ class _Run:
             unchecked=self._history.namespace.blind(),
             faults=self._history.activity.faults,
             faults_in_flight=self._history.activity.faults_in_flight,
+            toll=dict(sorted(self._trace.toll.items())),
             files=report.files,
             blocks=report.blocks,
             digest=self._trace.digest(),

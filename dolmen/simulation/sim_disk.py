@@ -21,6 +21,9 @@ T = TypeVar("T")
 PIECE_BYTES = 256 * 1024
 """Written or read in one step: others get their turn between two steps, and death can come."""
 
+BY_FAULTS = (errno.EIO, errno.ENOSPC, errno.EROFS)
+"""What only a disk says with which something is the matter."""
+
 TEMPORARY_SUFFIX = ".new"
 
 
@@ -124,9 +127,11 @@ class SimDisk:
         yield self.times.operation_s + lasts_s
         return work()
 
-    def _note(self) -> None:
+    def _note(self, error: Exception | None) -> None:
         if self._trace is not None:
             self._trace.count(self.process, "disk")
+            if isinstance(error, OSError) and error.errno in BY_FAULTS:
+                self._trace.toll["disk operations failed"] += 1
 
     def _find(self, path: str) -> object | None:
         try:

@@ -180,12 +180,15 @@ class SimNetwork:
         """Let something that `end` sent happen at its peer, in its turn."""
         link = self.links.between(end.process, end.peer.process)
         if end.silent:
+            self._take_toll("messages lost")
             return
         if link is not None and link.cut:
+            self._take_toll("messages held by a cut")
             link.held.append(lambda: self.transmit(end, size_bytes, deliver, by_kernel=by_kernel))
             return
         now = self.conditions
         if now.reset_chance and size_bytes and self._random.random() < now.reset_chance:
+            self._take_toll("messages lost")
             self._reset(end)
             return
         delay_s = self._delay_s(size_bytes, link)
@@ -205,6 +208,7 @@ class SimNetwork:
         while now.loss_chance and resend_s < GONE_AFTER_S:
             if self._random.random() >= now.loss_chance:
                 break
+            self._take_toll("packets lost and sent again")
             delay_s += resend_s
             resend_s *= 2
         return delay_s
@@ -318,6 +322,10 @@ class SimNetwork:
     def _lose(self, end: End) -> None:
         """Tell an end's process, in its own name, that the connection is lost."""
         asyncio.get_running_loop().call_soon(end.lose, context=self.contexts.get(end.process))
+
+    def _take_toll(self, kind: str) -> None:
+        if self.trace is not None:
+            self.trace.toll[kind] += 1
 
     def _record(self, event: str) -> None:
         if self.trace is not None:

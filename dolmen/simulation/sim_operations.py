@@ -44,7 +44,7 @@ class DiskTimes:
 class SimThreads:
     """The threads of one process for one disk."""
 
-    def __init__(self, done: Callable[[], None]) -> None:
+    def __init__(self, done: Callable[[Exception | None], None]) -> None:
         self._done = done
         self._running: dict[_Operation[Any], None] = {}
         self._waiting: deque[_Operation[Any]] = deque()
@@ -66,10 +66,10 @@ class SimThreads:
         for operation in operations:
             operation.kill()
 
-    def finished(self, operation: "_Operation[Any]") -> None:
+    def finished(self, operation: "_Operation[Any]", error: Exception | None) -> None:
         """A thread is free again."""
         self._running.pop(operation, None)
-        self._done()
+        self._done(error)
         if self._waiting:
             self._begin(self._waiting.popleft())
 
@@ -103,15 +103,12 @@ class _Operation(Generic[T]):
         try:
             lasts_s = next(self._steps)
         except StopIteration as stopped:
-            self._finish()
+            self._threads.finished(self, None)
             if not self.future.done():
                 self.future.set_result(stopped.value)
         except Exception as error:  # noqa: BLE001 - told to the caller, if there still is one
-            self._finish()
+            self._threads.finished(self, error)
             if not self.future.done():
                 self.future.set_exception(error)
         else:
             self._loop.call_later(lasts_s * self._device.slowness, self.go_on)
-
-    def _finish(self) -> None:
-        self._threads.finished(self)

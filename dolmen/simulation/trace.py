@@ -4,7 +4,7 @@ Two runs of one seed have equal digests, whatever PYTHONHASHSEED is; if not, som
 chance, on time or on the order of a set, and the first line that differs says what.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 
 import xxhash
@@ -20,6 +20,8 @@ class Trace:
         self._now_s = now_s
         self._digest = xxhash.xxh3_64()
         self._lines: deque[str] = deque(maxlen=LINES_KEPT)
+        self.toll: Counter[str] = Counter()
+        """What faults did to single messages and disk operations: how many of each kind."""
         self.listener: Callable[[str, str], None] = lambda actor, event: None
         """Hears every line."""
 

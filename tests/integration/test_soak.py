@@ -39,13 +39,16 @@ def test_a_soak_runs_a_seed_at_least_and_adds_up(tmp_path: Path) -> None:
     run = soak(tmp_path / "kept", "--minutes", "0", "--hours", "0.02", "--seed", "4")
     output, errors = run.communicate(timeout=COMMAND_WITHIN_S)
     assert (run.returncode, errors) == (0, ""), output
-    first, seeds, hours, faults, operations = output.splitlines()
-    assert first.startswith("seed 4 held")
+    first, seeds, hours, faults, *toll, operations, largest = output.splitlines()
+    assert first.startswith("seed 4 held; so far ")
+    assert all(int(line.rpartition(": ")[2]) > 0 for line in toll)
     assert seeds == "seeds: 1, of which 0 failed"
     assert hours.startswith("virtual hours: 0.0")
     assert faults.endswith("hit work in flight")
     assert int(operations.rpartition(" ")[2]) > 0
-    assert not (tmp_path / "kept").exists()
+    assert largest.endswith(" MiB")
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["figures.txt"]
+    assert operations in (tmp_path / "kept" / "figures.txt").read_text()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
