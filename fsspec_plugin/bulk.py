@@ -17,7 +17,8 @@ from fsspec.callbacks import DEFAULT_CALLBACK, Callback
 from fsspec.utils import isfilelike, stringify_path
 
 from dolmen.client import Reader, Writer
-from dolmen.client.transfer import download_stream, read_in_order
+from dolmen.client.in_order import read_in_order
+from dolmen.client.transfer import download_stream
 from dolmen.protocol.checksums import Buffer
 from dolmen.protocol.client_messages import FileInfo
 from dolmen.protocol.errors import ChecksumMismatch
@@ -144,7 +145,7 @@ class Bulk(Changes):
     @translates_errors
     async def _open_writer(self, path: Any, exclusive: bool = False, **options: Any) -> Writer:
         connected = await self._connected()
-        writer = await connected.client.open_writer(
+        writer: Writer = await connected.client.open_writer(
             self._ask(path).path,
             exclusive=exclusive,
             **named(options, "replication", "block_size_bytes", "mode"),

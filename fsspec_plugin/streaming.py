@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from dolmen.client import Reader, Writer
-from dolmen.client.transfer import read_in_order
+from dolmen.client.in_order import read_in_order
 from dolmen.protocol.checksums import Buffer
 from fsspec_plugin.os_errors import translating
 

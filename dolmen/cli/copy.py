@@ -17,7 +17,7 @@ from dolmen.cli.sources import Found, files_below, find_sources
 from dolmen.cli.store import FileShape, destination_in, store
 from dolmen.cli.transfer_options import transfer_options
 from dolmen.client import Client
-from dolmen.client.transfer import read_in_order
+from dolmen.client.in_order import read_in_order
 from dolmen.protocol.client_messages import EntryKind
 from dolmen.protocol.errors import RequestRefused
 

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from dolmen.client.transfer import Ranges, read_in_order
+from dolmen.client.in_order import Ranges, read_in_order
 from dolmen.protocol.checksums import Buffer
 
 #: Ten lines are mostly within the first; the next ones grow, so that many lines need few of them.

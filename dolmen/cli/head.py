@@ -15,7 +15,7 @@ from dolmen.cli.said import client_options
 from dolmen.cli.session import Failures, Session, run
 from dolmen.cli.sources import find_sources
 from dolmen.cli.streams import to_standard_output
-from dolmen.client.transfer import Ranges
+from dolmen.client.in_order import Ranges
 from dolmen.protocol.checksums import Buffer
 
 DEFAULT_LINES = Part(10)

@@ -10,7 +10,7 @@ from dolmen.cli.said import client_options
 from dolmen.cli.session import Failures, Session, run
 from dolmen.cli.sources import Found, find_sources
 from dolmen.cli.streams import fetch_to_standard_output, to_standard_output
-from dolmen.client.transfer import read_in_order
+from dolmen.client.in_order import read_in_order
 from dolmen.protocol.errors import DataDamaged, RequestRefused
 
 

@@ -6,18 +6,22 @@ Everything that is wrong with a request is raised as a `DolmenError`; the errors
 `dolmen.protocol.client_messages` at each request are the ones to expect.
 """
 
-from collections.abc import AsyncIterator
-from typing import TypedDict, Unpack
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from typing import Literal, TypedDict, Unpack, overload
 
+from dolmen.client.append_writer import AppendWriter, open_appender
 from dolmen.client.bulk import Datanodes
 from dolmen.client.checksum_lists import ChecksumLists
 from dolmen.client.connection import NamenodeConnection
+from dolmen.client.follow import follow
 from dolmen.client.hints import Hints
 from dolmen.client.leases import LeaseKeeper
 from dolmen.client.links import Links
 from dolmen.client.operator import Operator
 from dolmen.client.options import ClientOptions
 from dolmen.client.reader import Reader, open_reader
+from dolmen.client.truncate import truncate
 from dolmen.client.url import complete_address, login_name
 from dolmen.client.writer import Writer, open_writer
 from dolmen.protocol.checksums import Buffer
@@ -41,7 +45,8 @@ from dolmen.protocol.client_messages import (
     WalkTree,
 )
 from dolmen.protocol.control_messages import Greeting
-from dolmen.protocol.errors import IsADirectory
+from dolmen.protocol.draft_messages import ConcatFiles, RecoverLease
+from dolmen.protocol.errors import IsADirectory, NoSuchPath, PathExists
 from dolmen.protocol.identifiers import LISTING_LIMIT
 from dolmen.protocol.operator_messages import ClusterReport, GetReport
 from dolmen.runtime.machine import Machine
@@ -55,6 +60,14 @@ class AttributeChanges(TypedDict, total=False):
     owner: str | None
     group: str | None
     modified_ms: int | None
+
+
+class FileShape(TypedDict, total=False):
+    """What a new file is to be; 0 asks for the cluster's value."""
+
+    replication: int
+    block_size_bytes: int
+    mode: int
 
 
 class Client:
@@ -194,22 +207,86 @@ class Client:
         """Open a file as it is now: the reader keeps to this version. IsADirectory, NoSuchPath."""
         return await open_reader(self._links, self._checksums, path)
 
+    @overload
     async def open_writer(
         self,
         path: str,
         *,
-        replication: int = 0,
-        block_size_bytes: int = 0,
-        mode: int = 0o644,
         exclusive: bool = False,
-    ) -> Writer:
+        visible: Literal[False] = False,
+        **shape: Unpack[FileShape],
+    ) -> Writer: ...
+
+    @overload
+    async def open_writer(
+        self,
+        path: str,
+        *,
+        exclusive: bool = False,
+        visible: Literal[True],
+        **shape: Unpack[FileShape],
+    ) -> AppendWriter: ...
+
+    async def open_writer(
+        self,
+        path: str,
+        *,
+        exclusive: bool = False,
+        visible: bool = False,
+        **shape: Unpack[FileShape],
+    ) -> Writer | AppendWriter:
         """Start a file that appears at `path`, whole, when the writer is closed.
 
-        0 asks for the cluster's value. With `exclusive` an existing path is PathExists, now and at
-        close. A path that could not be published now is refused now.
+        With `exclusive` an existing path is PathExists, now and at close. A path that could not be
+        published now is refused now. A `visible` file stands there at once, empty, and has the
+        bytes that were flushed, also if its writer dies.
         """
-        request = CreateFile(path, replication, block_size_bytes, mode, exclusive)
-        return await open_writer(self._links, request)
+        request = CreateFile(path, **shape, exclusive=exclusive)
+        writer = await open_writer(self._links, request)
+        if not visible:
+            return writer
+        info = await writer.close()
+        return await open_appender(self._links, self._checksums, info.path, info.inode_id)
+
+    async def open_appender(
+        self, path: str, *, create: bool = False, **shape: Unpack[FileShape]
+    ) -> AppendWriter:
+        """Become the one writer of an existing file, to write behind its end.
+
+        NoSuchPath, unless `create`: then the file, of this `shape`, is made first. LeaseConflict
+        while somebody else writes it; `recover_lease` ends that.
+        """
+        while True:
+            try:
+                return await open_appender(self._links, self._checksums, path)
+            except NoSuchPath:
+                if not create:
+                    raise
+            with contextlib.suppress(PathExists):  # somebody else made it meanwhile
+                return await self.open_writer(path, exclusive=True, visible=True, **shape)
+
+    async def truncate(self, path: str, length_bytes: int) -> FileInfo:
+        """Take away a file's bytes from `length_bytes` on. InvalidRequest if it has not so many;
+        LeaseConflict while somebody writes it."""
+        return await truncate(self._links, self._checksums, path, length_bytes)
+
+    async def concat(self, target: str, sources: Sequence[str]) -> FileInfo:
+        """Put the bytes of `sources` behind those of `target`, in this order and in one step, in
+        which the sources vanish. No byte is moved."""
+        return await self._namenode.call(ConcatFiles(target, tuple(sources)), FileInfo)
+
+    async def recover_lease(self, path: str) -> FileInfo:
+        """Take the right to write a file from whoever has it; what was flushed stays."""
+        return await self._namenode.call(RecoverLease(path), FileInfo)
+
+    def follow(self, path: str, offset: int = 0) -> AsyncGenerator[bytes, None]:
+        """Yield a file's bytes from `offset` on (negative: from its end), and then, without an end,
+        those that are flushed later: each once, in order, wherever the file is moved to.
+
+        StaleHandle: it was deleted or replaced. InvalidRequest: bytes were taken away that were
+        given already. Close the iterator (`contextlib.aclosing`) when leaving it.
+        """
+        return follow(self._links, self._checksums, path, offset)
 
     async def read_file(self, path: str) -> bytes:
         """Return all bytes of a file that fits in memory."""

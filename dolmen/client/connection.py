@@ -35,6 +35,7 @@ from dolmen.protocol.control_messages import (
     decode_reply,
     encode_call,
 )
+from dolmen.protocol.draft_messages import ExtendFile
 from dolmen.protocol.errors import (
     DolmenError,
     InvalidRequest,
@@ -135,7 +136,7 @@ class NamenodeConnection:
             self._last_number += 1
             number = self._last_number
         payload = encode_call(ClientCall(self._client_id, number, self.user, request))
-        waits = isinstance(request, PublishFile | AllocateBlock)
+        waits = isinstance(request, PublishFile | AllocateBlock | ExtendFile)
         patience_s = WAITING_PATIENCE_S if waits else CALL_PATIENCE_S
         attempts = _Attempts(self, request, retry_for_s)
         attempts.final = final

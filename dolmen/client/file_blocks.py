@@ -1,12 +1,16 @@
 """Where the blocks of an open file are: fetched in pages when needed, and again when they are old.
 
-A location is good for a while: its token expires, replicas move. Asking again also tells the
-namenode that a deleted file is still being read, which keeps its blocks (rule 22).
+A location is good for a while: its token expires, replicas move. A block that is known is asked for
+again by its own id: the file may have been cut, joined or deleted since, and the block is still the
+one that was opened. A page of blocks not known yet is asked for by the file's inode, as long as
+nothing was taken away from it since. So a reader sees the bytes it opened, or StaleHandle. Asking
+also tells the namenode that they are still being read, which keeps them (rule 22).
 """
 
 import asyncio
 from dataclasses import dataclass
 
+from dolmen.client.core.known_blocks import KnownBlocks
 from dolmen.client.core.replica_ranking import shuffle_replicas
 from dolmen.client.links import Links
 from dolmen.protocol.client_messages import (
@@ -16,7 +20,8 @@ from dolmen.protocol.client_messages import (
     LocatedBlocks,
     ReplicaLocation,
 )
-from dolmen.protocol.errors import BlockMissing, Unreachable
+from dolmen.protocol.draft_messages import LocateBlock
+from dolmen.protocol.errors import BlockMissing, StaleHandle, Unreachable
 
 FRESH_S = 240.0
 """Less than half of what a block token lives by default; a token that expires sooner is refused by
@@ -24,6 +29,9 @@ the datanode, and then the location is fetched again too."""
 
 RENEWAL_PATIENCE_S = 2.0
 """What is old may still do: a restart of the namenode is no reason to stop reading."""
+
+RENEWAL_PAUSE_S = 10.0
+"""A namenode that was away is not waited for again for each block of a read."""
 
 
 @dataclass(frozen=True)
@@ -43,57 +51,95 @@ class FileBlocks:
     def __init__(self, links: Links, info: FileInfo, blocks: tuple[LocatedBlock, ...]) -> None:
         self._links = links
         self._info = info
+        self._known = KnownBlocks(info.block_size_bytes)
         self._places: dict[int, BlockPlace] = {}
         self._locating = asyncio.Lock()
+        self._refreshing = asyncio.Lock()
+        self._away_until_s = 0.0
         self._learn(0, blocks)
 
     async def holding(self, offset: int) -> BlockPlace:
         """Return the block that holds the file's byte at `offset`."""
-        index = self._guess(offset)
-        while True:
-            place = self._places.get(index) or await self.locate(index, None)
-            if self._is_old(place):
-                place = await self._renewed(place)
-            start = place.located.offset_bytes
-            if start <= offset < start + place.located.length_bytes:
-                return place
-            index += 1 if offset >= start else -1
+        index = self._known.find(offset)
+        if index is None:
+            index = await self._locate(offset)
+        if self._is_old(self._places[index]):
+            await self._refresh(index)
+        return self._places[index]
 
-    async def _renewed(self, place: BlockPlace) -> BlockPlace:
-        """Return a fresh place, or the old one while the namenode is away: it may still do."""
-        try:
-            return await self.locate(place.index, place, RENEWAL_PATIENCE_S)
-        except Unreachable:
-            return place
+    async def _refresh(self, index: int) -> None:
+        """Renew a place that is old, and the file's end with it: what is cut off, or written again,
+        is kept apart from the rest. While the namenode is away, what is old must do."""
+        async with self._refreshing:
+            if self._now_s() < self._away_until_s:
+                return
+            try:
+                for each in (index, self._known.last_index):
+                    if self._is_old(self._places[each]):
+                        await self.renew(self._places[each], RENEWAL_PATIENCE_S)
+            except Unreachable:
+                self._away_until_s = self._now_s() + RENEWAL_PAUSE_S
 
-    async def locate(
-        self, index: int, known: BlockPlace | None, retry_for_s: float | None = None
-    ) -> BlockPlace:
-        """Return what the namenode says now of block `index`, if it is still as in `known`."""
+    async def renew(self, known: BlockPlace, retry_for_s: float | None = None) -> BlockPlace:
+        """Return where a block is now, if it is still as in `known`; StaleHandle if nowhere."""
         async with self._locating:
-            place = self._places.get(index)
-            if place is not None and place is not known:
+            place = self._places[known.index]
+            if place is not known:
                 return place  # another task has asked meanwhile
-            request = LocateBlocks(self._info.inode_id, index, self._links.host)
+            request = LocateBlock(known.located.block_id, self._links.host)
             page = await self._links.namenode.call(request, LocatedBlocks, retry_for_s=retry_for_s)
-            if not page.blocks:
-                raise BlockMissing(
-                    f"{self._info.path} has {self._info.length_bytes} bytes, but no block {index}",
-                    self._info.path,
-                )
-            self._learn(index, page.blocks)
-            return self._places[index]
+            self._place(known.index, self._pinned(known.located, page.blocks))
+            return self._places[known.index]
+
+    def _pinned(self, known: LocatedBlock, found: tuple[LocatedBlock, ...]) -> LocatedBlock:
+        """Return the known block, where it was found; it may begin elsewhere in a file by now."""
+        [now] = found or [None]
+        if now is None or (now.length_bytes, now.digest) != (known.length_bytes, known.digest):
+            raise StaleHandle(
+                f"{self._info.path} has other blocks than when it was opened", self._info.path
+            )
+        return LocatedBlock(
+            known.block_id,
+            now.stamp,
+            known.offset_bytes,
+            known.length_bytes,
+            known.digest,
+            now.replicas,
+            now.token,
+        )
+
+    async def _locate(self, offset: int) -> int:
+        """Ask for pages until one has the block that holds `offset`; return its index."""
+        async with self._locating:
+            guesses = 0
+            while (index := self._known.find(offset)) is None:
+                first_index = self._known.guess(offset, guesses)
+                if first_index is None:
+                    raise BlockMissing(
+                        f"{self._info.path} has {self._info.length_bytes} bytes, but no block at"
+                        f" {offset}",
+                        self._info.path,
+                    )
+                self._learn(first_index, await self._page(first_index))
+                guesses += 1
+            return index
+
+    async def _page(self, first_index: int) -> tuple[LocatedBlock, ...]:
+        inode_id, cut_txid = self._info.inode_id, self._info.cut_txid
+        request = LocateBlocks(inode_id, first_index, self._links.host, cut_txid)
+        return (await self._links.namenode.call(request, LocatedBlocks)).blocks
 
     def _learn(self, first_index: int, blocks: tuple[LocatedBlock, ...]) -> None:
-        now_s = asyncio.get_running_loop().time()
-        random = self._links.machine.random
-        for index, located in enumerate(blocks, first_index):
-            replicas = shuffle_replicas(located.replicas, random)
-            self._places[index] = BlockPlace(index, located, replicas, now_s)
+        spans = [(located.offset_bytes, located.length_bytes) for located in blocks]
+        for index in self._known.learn(first_index, spans):
+            self._place(index, blocks[index - first_index])
 
-    def _guess(self, offset: int) -> int:
-        """Return the block's index, if all blocks before it are as long as they may be."""
-        return offset // self._info.block_size_bytes if self._info.block_size_bytes else 0
+    def _place(self, index: int, located: LocatedBlock) -> None:
+        replicas = shuffle_replicas(located.replicas, self._links.machine.random)
+        self._places[index] = BlockPlace(index, located, replicas, self._now_s())
 
     def _is_old(self, place: BlockPlace) -> bool:
-        return asyncio.get_running_loop().time() - place.since_s > FRESH_S
+        return self._now_s() - place.since_s > FRESH_S
+
+    def _now_s(self) -> float:
+        return asyncio.get_running_loop().time()

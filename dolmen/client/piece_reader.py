@@ -53,7 +53,7 @@ class PieceReader:
             if not patience.left_s:
                 raise _missing(place.located, tried)
             await patience.pause()
-            place = await self._blocks.locate(place.index, place)
+            place = await self._blocks.renew(place)
 
     async def _read_on(
         self, place: BlockPlace, progress: PieceProgress, tried: dict[str, str]

@@ -14,6 +14,7 @@ from dolmen.client.file_blocks import FileBlocks
 from dolmen.client.links import Links
 from dolmen.client.piece_reader import PieceReader
 from dolmen.protocol.client_messages import EntryKind, FileInfo, OpenedFile, OpenFile
+from dolmen.protocol.draft_messages import ReopenFile
 from dolmen.protocol.errors import InvalidRequest, IsADirectory
 
 
@@ -68,6 +69,11 @@ class Reader:
                 reader.cancel()
             await asyncio.gather(*readers, return_exceptions=True)
         return length
+
+    async def block_at(self, offset: int) -> tuple[int, int]:
+        """Return the id of the block that holds the byte at `offset`, and where it begins."""
+        located = (await self._blocks.holding(offset)).located
+        return located.block_id, located.offset_bytes
 
     async def close(self) -> None:
         """Forget the file. Idempotent."""
@@ -132,4 +138,10 @@ async def open_reader(links: Links, checksums: ChecksumLists, path: str) -> Read
     opened = await links.namenode.call(OpenFile(path, links.host), OpenedFile)
     if opened.info.kind is not EntryKind.FILE:
         raise IsADirectory(f"{path} is a directory", path)
+    return Reader(links, opened, checksums)
+
+
+async def reopen_reader(links: Links, checksums: ChecksumLists, inode_id: int) -> Reader:
+    """Open a file that is known, as it is now and wherever it was moved to; StaleHandle."""
+    opened = await links.namenode.call(ReopenFile(inode_id, links.host), OpenedFile)
     return Reader(links, opened, checksums)

@@ -1,29 +1,24 @@
 """Whole files between this machine and the cluster: in bounded memory, compared at the end.
 
-A download keeps a window of pieces on their way, from several blocks and datanodes, and hands them
-on in order: so they are hashed in order while they arrive, and written one after the other while
-the next ones are fetched. The hash of what was handed on is compared with the file's own. An upload
-compares the hash of what was read with the one the namenode recorded.
+The pieces of a download are hashed in order while they arrive, and written one after the other
+while the next ones are fetched. The hash of what was handed on is compared with the file's own. An
+upload compares the hash of what was read with the one the namenode recorded.
 """
 
 import asyncio
 import contextlib
 import posixpath
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from dolmen.client.client import Client
+from dolmen.client.in_order import read_in_order
 from dolmen.client.writer import Writer
 from dolmen.protocol.checksums import Buffer, ContentHasher
 from dolmen.protocol.client_messages import FileInfo
 from dolmen.protocol.errors import ChecksumMismatch, FileTooLarge
 from dolmen.protocol.identifiers import FILE_BLOCKS_LIMIT
 from dolmen.runtime.disk import Disk, DiskFile
-
-PIECES_AHEAD = 8
-"""Pieces on their way at once: with pieces of 4 MiB, 32 MiB of memory for each file."""
 
 COPY_BYTES = 4 * 1024 * 1024
 """Read from a local file at once."""
@@ -129,52 +124,6 @@ async def _bytes_of(file: DiskFile) -> AsyncGenerator[memoryview, None]:
 
 
 # ---------------------------------------------------------------- from the cluster
-
-
-class Ranges(Protocol):
-    """What can be read from anywhere, as a `Reader` can."""
-
-    piece_bytes: int
-
-    @property
-    def length_bytes(self) -> int: ...
-
-    async def read_into(self, offset: int, buffer: memoryview) -> int: ...
-
-
-async def read_in_order(reader: Ranges, start: int, end: int) -> AsyncGenerator[memoryview, None]:
-    """Yield the bytes of a range in order, while those after them arrive.
-
-    What is yielded is overwritten after the next step. Close the iterator (`contextlib.aclosing`)
-    when leaving it early.
-    """
-    piece_bytes = reader.piece_bytes
-    end = min(end, reader.length_bytes)
-    starts = iter(range(start, end, piece_bytes))
-    arriving: deque[tuple[bytearray, asyncio.Task[int]]] = deque()
-
-    def fetch_next(buffer: bytearray | None) -> None:
-        at = next(starts, None)
-        if at is None:
-            return
-        length = min(piece_bytes, end - at)
-        buffer = bytearray(length) if buffer is None or len(buffer) < length else buffer
-        into = memoryview(buffer)[:length]
-        arriving.append((buffer, asyncio.create_task(reader.read_into(at, into))))
-
-    try:
-        for _ in range(PIECES_AHEAD):
-            fetch_next(None)
-        while arriving:
-            buffer, task = arriving[0]
-            length = await task
-            yield memoryview(buffer)[:length]
-            arriving.popleft()
-            fetch_next(buffer)
-    finally:
-        for _, task in arriving:
-            task.cancel()
-        await asyncio.gather(*(task for _, task in arriving), return_exceptions=True)
 
 
 async def download_stream(

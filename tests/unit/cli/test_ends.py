@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dolmen.cli import ends
 from dolmen.cli.ends import Part, head_pieces, parse_part, tail_pieces
-from dolmen.client.transfer import Ranges
+from dolmen.client.in_order import Ranges
 from dolmen.protocol.checksums import Buffer
 
 Cut = Callable[[Ranges, Part], AsyncGenerator[Buffer, None]]

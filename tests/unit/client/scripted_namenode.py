@@ -20,6 +20,7 @@ from dolmen.protocol.control_messages import (
     encode_error,
     encode_reply,
 )
+from dolmen.protocol.draft_messages import LocateBlock
 from dolmen.protocol.errors import (
     DolmenError,
     InvalidRequest,
@@ -309,7 +310,18 @@ class ScriptedNamenode:
     def _LocateBlocks(self, request: messages.LocateBlocks) -> messages.LocatedBlocks:  # noqa: N802
         if request.inode_id in self.gone:
             raise StaleHandle("the file is gone")
-        return self._located(self.files[request.inode_id], request.first_index)
+        file = self.files[request.inode_id]
+        assert file.info is not None
+        if request.cut_txid not in (-1, file.info.cut_txid):
+            raise StaleHandle("bytes were taken away")
+        return self._located(file, request.first_index)
+
+    def _LocateBlock(self, request: LocateBlock) -> messages.LocatedBlocks:  # noqa: N802
+        for file in self.files.values():
+            for index, block in enumerate(file.blocks):
+                if block.block_id == request.block_id and file.inode_id not in self.gone:
+                    return messages.LocatedBlocks(self._located(file, index).blocks[:1], False)
+        raise StaleHandle("the block is gone")
 
     def _located(self, file: StoredFile, first: int) -> messages.LocatedBlocks:
         located = []

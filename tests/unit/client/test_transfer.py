@@ -8,12 +8,11 @@ import pytest
 import xxhash
 
 from dolmen.client.client import Client
+from dolmen.client.in_order import PIECES_AHEAD, read_in_order
 from dolmen.client.transfer import (
-    PIECES_AHEAD,
     UploadOptions,
     download_file,
     download_stream,
-    read_in_order,
     upload_file,
     upload_stream,
 )

@@ -20,7 +20,7 @@ def test_memory_is_bounded_by_the_window() -> None:
     async def test(world: World, client: Client) -> None:
         world.network.conditions.bytes_per_s = 1e5
         writer = await client.open_writer("/a")
-        window = writer._window
+        window = writer._cutting.window
         most = 0
         for start in range(0, len(DATA), 10_000):
             await writer.write(bytearray(DATA[start : start + 10_000]))

@@ -1,0 +1,231 @@
+"""A writer whose file stands at its path all the while, and grows at each flush.
+
+The bytes go to a draft, an inode that nobody sees, and `flush` moves them to the file, whole and on
+disk, in one step (decision 0008). So the file always ends where it was last flushed, whatever
+becomes of its writer. A short last block is written again, with what comes behind it: its bytes are
+read when the writer is opened, and kept in memory after each flush, until they are needed.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from types import TracebackType
+
+from dolmen.client.block_writer import WrittenFile
+from dolmen.client.checksum_lists import ChecksumLists
+from dolmen.client.core.short_tail import ShortTail, is_short
+from dolmen.client.cutting import Cutting
+from dolmen.client.links import Links
+from dolmen.client.reader import reopen_reader
+from dolmen.client.writer import ABANDONED
+from dolmen.protocol.checksums import Buffer
+from dolmen.protocol.client_messages import CommittedBlock, FileInfo
+from dolmen.protocol.draft_messages import DraftOpened, ExtendFile, OpenDraft
+from dolmen.protocol.errors import (
+    DolmenError,
+    InvalidRequest,
+    LeaseConflict,
+    OutcomeUnknown,
+    StaleHandle,
+)
+
+
+class AppendWriter:
+    """Takes the bytes that come behind those of a file, in order.
+
+    `async with` closes on success. On an exception it abandons what was not flushed, and so does
+    its collection as garbage. A write or flush that fails, or is cancelled, spoils the writer: all
+    that is left is `abandon`. Calls from several tasks take turns.
+    """
+
+    def __init__(self, links: Links, opened: DraftOpened) -> None:
+        self.path = opened.path
+        self.inode_id = opened.inode_id
+        self.block_size_bytes = opened.block_size_bytes
+        self.replication = opened.replication
+        self.flushed_bytes = opened.length_bytes
+        """The file's length, as new readers see it."""
+        self._links = links
+        self._draft_id = opened.draft_id
+        self._again = b""
+        """What the draft begins with: the bytes of the file from `_tail.start_bytes` on."""
+        self._tail = ShortTail(_start_of(opened), opened.block_size_bytes)
+        file = WrittenFile(opened.draft_id, opened.path, opened.replication)
+        self._cutting = Cutting(links, file, opened.block_size_bytes, self._tail.add)
+        self._turn = asyncio.Lock()
+        self._spoiled: str | None = None
+        self._info: FileInfo | None = None
+
+    @property
+    def length_bytes(self) -> int:
+        """The file's length with all bytes taken so far."""
+        return max(self.flushed_bytes, self._tail.start_bytes + self._cutting.length_bytes)
+
+    @property
+    def info(self) -> FileInfo:
+        """The file as `close` left it."""
+        if self._info is None:
+            raise InvalidRequest(f"{self.path} has not been closed", self.path)
+        return self._info
+
+    async def write(self, data: Buffer) -> None:
+        """Take the next bytes. Returns when they are copied or sent: the buffer may be reused.
+
+        Waits while enough segments are on their way.
+        """
+        async with self._turn:
+            self._check_open()
+            self._spoiled = "a write failed or was cancelled"
+            with self._telling_loss():
+                if not self._cutting.length_bytes and len(data):
+                    await self._cutting.put(self._again)
+                await self._cutting.put(data)
+            self._spoiled = None
+
+    async def flush(self) -> None:
+        """Return when all bytes taken so far are on disk, and new readers see them.
+
+        TooFewDatanodes after `retry_for`, as `close`. LeaseConflict: another writer may have the
+        file. StaleHandle: it was deleted or replaced.
+        """
+        async with self._turn:
+            self._check_open()
+            if self._cutting.length_bytes:
+                self._spoiled = "a flush failed or was cancelled"
+                await self._extend()
+                self._spoiled = None
+
+    async def close(self, *, modified_ms: int = 0) -> FileInfo:
+        """Flush, let others write the file, and return what it is; the same when called again.
+
+        After an error the file has what was flushed before, unless it is OutcomeUnknown.
+        `modified_ms` is the file's time, if not now.
+        """
+        async with self._turn:
+            if self._info is not None:
+                return self._info
+            self._check_open()
+            self._spoiled = "its close failed or was cancelled"
+            try:
+                self._info = await self._extend(final=True, modified_ms=modified_ms)
+            except OutcomeUnknown:
+                self._cutting.release()
+                raise
+            except DolmenError:
+                await self._drop()
+                raise
+            self._cutting.release()
+            return self._info
+
+    async def abandon(self) -> None:
+        """Let go of what was not flushed, and of the file. Idempotent; never raises."""
+        if self._info is None:
+            await self._drop()
+
+    async def __aenter__(self) -> "AppendWriter":
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is not None:
+            await self.abandon()
+            return
+        try:
+            await self.close()
+        except asyncio.CancelledError:
+            await self.abandon()
+            raise
+
+    async def take_up(self, checksums: ChecksumLists) -> None:
+        """Read what is to be written again: the short last block of the file, if it has one."""
+        start = self._tail.start_bytes
+        if start == self.flushed_bytes:
+            return
+        async with await reopen_reader(self._links, checksums, self.inode_id) as reader:
+            if reader.length_bytes != self.flushed_bytes:
+                raise LeaseConflict(f"{self.path} was changed by another writer", self.path)
+            self._again = bytes(await reader.read_at(start, self.flushed_bytes - start))
+
+    # ------------------------------------------------------------ the draft and its file
+
+    async def _extend(self, *, final: bool = False, modified_ms: int = 0) -> FileInfo:
+        length_bytes = self.length_bytes
+        anything = self._cutting.length_bytes > 0
+        start = self._tail.start_bytes if anything else self.flushed_bytes
+
+        def request(last: CommittedBlock | None) -> ExtendFile:
+            return ExtendFile(self._draft_id, start, self.flushed_bytes, last, final, modified_ms)
+
+        with self._telling_loss():
+            info = await self._cutting.commit(request)
+        self.flushed_bytes = length_bytes
+        if anything:
+            self._again = self._tail.start_again()
+        return info
+
+    def _check_open(self) -> None:
+        if self._spoiled is not None:
+            raise InvalidRequest(f"{self.path} cannot be written: {self._spoiled}", self.path)
+        if self._info is not None:
+            raise InvalidRequest(f"{self.path} is closed", self.path)
+        with self._telling_loss():
+            self._cutting.check()
+
+    @contextlib.contextmanager
+    def _telling_loss(self) -> Iterator[None]:
+        """Say which bytes are lost when the file is not ours, or not there, any more."""
+        try:
+            yield
+        except LeaseConflict as error:
+            raise LeaseConflict(
+                f"{self.path}: the right to write it was lost, because another writer took it over"
+                f" or this one was not heard in time; {self._loss()}",
+                self.path,
+            ) from error
+        except StaleHandle as error:
+            raise StaleHandle(
+                f"{self.path}: was deleted or replaced while it was written, and what was flushed"
+                f" went with it; {self._loss()}",
+                self.path,
+            ) from error
+
+    def _loss(self) -> str:
+        lost_bytes = self.length_bytes - self.flushed_bytes
+        if not lost_bytes:
+            return f"nothing else is lost: all {self.flushed_bytes} bytes had been flushed"
+        return (
+            f"the last {lost_bytes} bytes, from offset {self.flushed_bytes} on, had not been"
+            " flushed and are dropped"
+        )
+
+    async def _drop(self) -> None:
+        if self._spoiled != ABANDONED:
+            self._spoiled = ABANDONED
+            reason = InvalidRequest(f"{self.path} cannot be written: {ABANDONED}", self.path)
+            await self._cutting.drop(reason)
+
+
+async def open_appender(
+    links: Links, checksums: ChecksumLists, path: str, inode_id: int = 0
+) -> AppendWriter:
+    """Become the one writer of the file at `path`, which must be `inode_id` if that is given."""
+    opened = await links.namenode.call(OpenDraft(path, inode_id, links.host), DraftOpened)
+    writer = AppendWriter(links, opened)
+    try:
+        await writer.take_up(checksums)
+    except BaseException:
+        await writer.abandon()
+        raise
+    return writer
+
+
+def _start_of(opened: DraftOpened) -> int:
+    """Return where the file's short last block begins, or its end."""
+    tail = opened.tail
+    if tail is None or not is_short(tail.length_bytes, opened.block_size_bytes):
+        return opened.length_bytes
+    return tail.offset_bytes
