@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from dolmen import __version__
 from dolmen.protocol.errors import InvalidRequest, StartRefused
 from dolmen.protocol.identifiers import parse_address
+from dolmen.protocol.operator_messages import ClusterReport
 from dolmen.protocol.tokens import ClusterKeys
 from dolmen.runtime.machine import Machine
 from dolmen.runtime.settings import Settings
@@ -195,6 +196,13 @@ class Namenode:
             self._running.result()
         await self._store.close_clean()
         await self._machine.transport.close()
+
+    def report(self) -> ClusterReport | None:
+        """Return how the cluster is; None unless this namenode works."""
+        if self._journal is None or self._cluster is None or self._ended_by_us or not self._works():
+            return None
+        with self._journal.snapshot() as view:
+            return self._cluster.report(view)
 
     def check_invariants(self) -> None:
         """Raise unless the durable tables fit together. Reads all of them."""

@@ -61,12 +61,15 @@ def broken_property(error: BaseException | None) -> Property | None:
 
 
 def verdict(held: bool, error: BaseException | None = None) -> list[str]:
-    """Return a line for each property."""
+    """Return a line for each property, and what they come to."""
     if held:
-        return [f"held     {wanted.number}  {wanted.sentence}" for wanted in PROPERTIES]
+        lines = [f"held     {wanted.number}  {wanted.sentence}" for wanted in PROPERTIES]
+        return [*lines, "verdict: every property held"]
     broken = broken_property(error)
     lines = [
         f"{'BROKEN ' if wanted is broken else 'unknown'}  {wanted.number}  {wanted.sentence}"
         for wanted in PROPERTIES
     ]
-    return lines if broken else [*lines, "BROKEN      nothing fails without a reason"]
+    if broken is not None:
+        return [*lines, f"verdict: property {broken.number} is broken; see docs/testing.md"]
+    return [*lines, "verdict: BROKEN by an error that nobody expected"]

@@ -13,6 +13,7 @@ from datanode.node import Datanode
 from datanode.options import DatanodeOptions
 from dolmen.client.client import Client
 from dolmen.client.options import ClientOptions
+from dolmen.protocol.operator_messages import ClusterReport
 from dolmen.runtime.key_value import KeyValue
 from dolmen.runtime.machine import Machine
 from dolmen.runtime.settings import Settings
@@ -108,6 +109,14 @@ class SimCluster:
         for lives in (self.namenode, *self.datanodes):
             if lives.is_running and isinstance(lives.process, Namenode | Datanode):
                 lives.process.check_invariants()
+
+    def report(self) -> ClusterReport | None:
+        """Return what the namenode would report, without asking it; None if it is away."""
+        namenode = self.namenode
+        if not (namenode.is_up and namenode.has_started):
+            return None
+        assert isinstance(namenode.process, Namenode)
+        return namenode.process.report()
 
     def _add_datanode(self, index: int) -> Lives:
         lives = self._add(datanode_name(index), self._datanode_maker(index))

@@ -11,25 +11,41 @@ says `even_the_last`: what a run promises must be possible.
 """
 
 import enum
+from typing import Annotated
 
 import msgspec
 
 from dolmen.simulation.sim_inode import Keeps
 
+WEEKS_MS = 2**32
 
-class Fault(msgspec.Struct, frozen=True, kw_only=True, tag_field="fault"):
+Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=WEEKS_MS)]
+Chance = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Number = Annotated[int, msgspec.Meta(ge=0)]
+"""What a plan that is decoded may have; `plan` looks at the names."""
+
+
+class Fault(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="fault"
+):
     """Something that goes wrong at some time."""
 
-    at_ms: int
+    at_ms: Milliseconds
 
     @property
     def until_ms(self) -> int:
         """When it is over and what it hit is to work again."""
         return self.at_ms
 
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The hosts that it names."""
+        named = [getattr(self, name, None) for name in ("process", "source", "target")]
+        return (*(name for name in named if isinstance(name, str)), *getattr(self, "hosts", ()))
+
 
 class _Lasting(Fault, frozen=True, kw_only=True):
-    for_ms: int
+    for_ms: Milliseconds
 
     @property
     def until_ms(self) -> int:
@@ -37,7 +53,7 @@ class _Lasting(Fault, frozen=True, kw_only=True):
 
 
 class _Death(Fault, frozen=True, kw_only=True):
-    down_ms: int
+    down_ms: Milliseconds
 
     @property
     def until_ms(self) -> int:
@@ -51,7 +67,7 @@ class Kill(_Death, frozen=True, kw_only=True, tag="kill"):
     """A process dies: its connections are reset, what it had written is there."""
 
     process: str
-    turn: int = 0
+    turn: Number = 0
     """Not at once, but before so many further turns of its own: between any two awaits."""
 
 
@@ -60,7 +76,7 @@ class PowerLoss(_Death, frozen=True, kw_only=True, tag="power loss"):
 
     process: str
     keeps: Keeps = Keeps.SOME
-    turn: int = 0
+    turn: Number = 0
 
 
 class Blackout(_Death, frozen=True, kw_only=True, tag="blackout"):
@@ -72,8 +88,8 @@ class Blackout(_Death, frozen=True, kw_only=True, tag="blackout"):
 class RollingRestart(Fault, frozen=True, kw_only=True, tag="rolling restart"):
     """All datanodes and then the namenode are stopped and started again, one after another."""
 
-    down_ms: int
-    between_ms: int
+    down_ms: Milliseconds
+    between_ms: Milliseconds
     killed: bool = False
     """Whether they are killed instead of stopped cleanly."""
 
@@ -91,14 +107,14 @@ class ClockJump(Fault, frozen=True, kw_only=True, tag="clock jump"):
     """A machine's wall clock is set: so much ahead of the others' time, or behind it."""
 
     process: str
-    ahead_ms: int
+    ahead_ms: Annotated[int, msgspec.Meta(ge=-WEEKS_MS, le=WEEKS_MS)]
 
 
 class ClockDrift(_Lasting, frozen=True, kw_only=True, tag="clock drift"):
     """A machine's wall clock is too fast, or too slow, for a while."""
 
     process: str
-    parts_per_million: int
+    parts_per_million: Annotated[int, msgspec.Meta(ge=-500_000, le=500_000)]
 
 
 # ---------------------------------------------------------------- network
@@ -126,22 +142,22 @@ class SlowLink(_Lasting, frozen=True, kw_only=True, tag="slow link"):
 
     source: str
     target: str
-    delay_ms: int
-    bytes_per_s: int
+    delay_ms: Milliseconds
+    bytes_per_s: Annotated[int, msgspec.Meta(ge=1)]
 
 
 class PacketLoss(_Lasting, frozen=True, kw_only=True, tag="packet loss"):
     """Some packets have to be sent again, everywhere: messages are late, those of one connection
     overtake those of another, and now and then a connection is given up."""
 
-    chance: float
+    chance: Chance
 
 
 class Resets(_Lasting, frozen=True, kw_only=True, tag="resets"):
     """Connections break everywhere, with each message by this chance, in the middle of bodies and
     before answers: so calls are repeated that had been done."""
 
-    chance: float
+    chance: Chance
 
 
 class HalfOpen(Fault, frozen=True, kw_only=True, tag="half open"):
@@ -158,30 +174,30 @@ class ReadErrors(_Lasting, frozen=True, kw_only=True, tag="read errors"):
     """Some reads of a machine's volume fail with EIO, others do not."""
 
     process: str
-    chance: float
-    volume: int = 0
+    chance: Chance
+    volume: Number = 0
 
 
 class FullDisk(_Lasting, frozen=True, kw_only=True, tag="full disk"):
     """A volume has no room left: writes fail with ENOSPC."""
 
     process: str
-    volume: int = 0
+    volume: Number = 0
 
 
 class SlowDisk(_Lasting, frozen=True, kw_only=True, tag="slow disk"):
     """Each operation on a volume takes `times` as long."""
 
     process: str
-    times: int
-    volume: int = 0
+    times: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+    volume: Number = 0
 
 
 class HungDisk(_Lasting, frozen=True, kw_only=True, tag="hung disk"):
     """No operation on a volume ends before this is over."""
 
     process: str
-    volume: int = 0
+    volume: Number = 0
 
 
 class FailedSync(_Lasting, frozen=True, kw_only=True, tag="failed sync"):
@@ -189,7 +205,7 @@ class FailedSync(_Lasting, frozen=True, kw_only=True, tag="failed sync"):
     end somebody restarts the datanode, so that it reads the volume anew. A namenode ends."""
 
     process: str
-    volume: int = 0
+    volume: Number = 0
 
 
 class RotKind(enum.Enum):
@@ -206,7 +222,7 @@ class RotKind(enum.Enum):
 class Rot(Fault, frozen=True, kw_only=True, tag="rot"):
     """A replica at rest goes bad; `nth` of those that there are then, and of its bytes."""
 
-    nth: int
+    nth: Number
     kind: RotKind = RotKind.DATA
     even_the_last: bool = False
     """Also if no other good replica of its block is left."""
@@ -226,7 +242,7 @@ class LostVolume(_Lasting, frozen=True, kw_only=True, tag="lost volume"):
     """A volume of a datanode disappears, and later something is in its place."""
 
     process: str
-    volume: int = 0
+    volume: Number = 0
     comes_back: Return = Return.ITSELF
     even_the_last: bool = False
 

@@ -37,6 +37,11 @@ PULSES_PER_COLLECTION = 15
 YOUNG, WHOLE = 1, 2
 """Generations of garbage."""
 
+OBSERVED_TIMES = 480
+OBSERVED_EVERY_AT_LEAST_S = 0.5
+"""How often a watch is told how things are: as often as a drawing of the run has pixels, but never
+less often than there is a pulse."""
+
 SETTLE_S = 60.0
 """After the end of all processes: whatever still waits for a deadline has reached it."""
 
@@ -63,6 +68,10 @@ class Moment:
     operations: int
     faults: int
     faults_in_flight: int
+    datanodes_down: int = 0
+    """Those that do not run, or stand still."""
+    under_replicated: int | None = None
+    """Blocks, by the namenode's count; None while there is no namenode to ask."""
 
 
 Watch = Callable[[Moment], None]
@@ -162,6 +171,7 @@ class _Run:
         injection = Injection(self._cluster, self._history.activity, self)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._pulse())
+            group.create_task(self._observe())
             group.create_task(injection.run(self._plan.faults))
 
     def power_goes(self, lives: Lives) -> Callable[[], None]:
@@ -177,12 +187,24 @@ class _Run:
             gc.collect(WHOLE if pulse % PULSES_PER_COLLECTION == 0 else YOUNG)
             self._checkers.check_now()
             self._trace.record("run", f"{self._loop.steps} steps")
+
+    async def _observe(self) -> None:
+        """Tell the watch how things are; also if nobody watches, so that it changes nothing."""
+        every_s = max(OBSERVED_EVERY_AT_LEAST_S, self._plan.seconds / OBSERVED_TIMES)
+        while self._loop.time() < self._plan.seconds:
+            await asyncio.sleep(min(PULSE_S, every_s))
             self._watch(self._moment())
 
     def _moment(self) -> Moment:
-        activity = self._history.activity
-        operations = self._history.operations
-        return Moment(self._loop.time(), operations, activity.faults, activity.faults_in_flight)
+        activity, report = self._history.activity, self._cluster.report()
+        return Moment(
+            virtual_s=self._loop.time(),
+            operations=self._history.operations,
+            faults=activity.faults,
+            faults_in_flight=activity.faults_in_flight,
+            datanodes_down=sum(not lives.is_up for lives in self._cluster.datanodes),
+            under_replicated=None if report is None else report.under_replicated_blocks,
+        )
 
     # ------------------------------------------------------------ after it
 

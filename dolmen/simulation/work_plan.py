@@ -5,6 +5,8 @@ in bursts with idle time between, if the plan wants a long run that costs little
 goes wrong in both.
 """
 
+from typing import Annotated
+
 import msgspec
 
 KINDS = (
@@ -23,15 +25,15 @@ KINDS = (
 """Every kind of work there is, by the name of its file."""
 
 
-class Work(msgspec.Struct, frozen=True):
+class Work(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the clients of a run do."""
 
     kinds: tuple[str, ...] = ("owned", "shared")
-    pause_ms: int = 2_500
+    pause_ms: Annotated[int, msgspec.Meta(ge=0)] = 2_500
     """Between two operations of a task, on average."""
-    burst_s: int = 0
+    burst_s: Annotated[int, msgspec.Meta(ge=0)] = 0
     """How long clients work before they are idle; 0: they never are."""
-    idle_s: int = 0
+    idle_s: Annotated[int, msgspec.Meta(ge=0)] = 0
     replications: tuple[int, ...] = (2, 3, 3, 3, 4)
     """Of new files, as far as there are datanodes. With 1 among them files may be out of reach for
     as long as a datanode is."""

@@ -5,22 +5,27 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
-from dolmen.simulation.faults import Kill
-from dolmen.simulation.plan import Plan, datanode_name
+from msgspec.structs import replace
+
+from dolmen.simulation.faults import Kill, Pause
+from dolmen.simulation.plan import Plan, client_name, datanode_name
 from dolmen.simulation.work_plan import Work
 from tests.integration.command_line import Shell
 
 SHORT = ("simulate", "--seed", 4, "--seconds", 60)
 TRACE = re.compile(r"trace [0-9a-f]{16}")
 
-#: All datanodes are gone for longer than clients are patient, and that is said to be no reason.
+#: Both of those that take a second replica are gone for longer than clients are patient, and that
+#: is said to be no reason.
+DEAD = tuple(Kill(at_ms=3_000, process=datanode_name(index), down_ms=60_000) for index in (0, 1))
+WORK = Work(kinds=("owned",), pause_ms=500, may_fail=False)
 HOPELESS = Plan(
     seed=1,
-    seconds=300,
-    work=Work(may_fail=False),
-    faults=tuple(
-        Kill(at_ms=5_000, process=datanode_name(index), down_ms=200_000) for index in range(5)
-    ),
+    seconds=10,
+    datanodes=3,
+    clients=1,
+    faults=(Pause(at_ms=100, for_ms=10, process=client_name(0)), *DEAD),
+    work=WORK,
 )
 
 
@@ -71,7 +76,7 @@ def test_a_plan_in_a_file_is_run(tmp_path: Path) -> None:
     assert "faults planned: 0" in done.stdout.decode()
 
 
-def test_a_run_that_fails_tells_its_story_and_keeps_its_plan(tmp_path: Path) -> None:
+def test_a_run_that_fails_tells_its_story_and_keeps_its_shrunk_plan(tmp_path: Path) -> None:
     file, kept = tmp_path / "plan.json", tmp_path / "kept"
     file.write_text(HOPELESS.encode())
     done = Shell()("simulate", "--plan", file, "--keep", kept, "--report", tmp_path / "run.html")
@@ -79,10 +84,12 @@ def test_a_run_that_fails_tells_its_story_and_keeps_its_plan(tmp_path: Path) -> 
     lines = done.stdout.decode().splitlines()
     assert TRACE.fullmatch(lines[-1])
     (plan,) = kept.iterdir()
-    assert Plan.decode(plan.read_bytes()) == HOPELESS
+    smallest = Plan.decode(plan.read_bytes())
+    assert smallest == replace(HOPELESS, faults=DEAD)
+    assert lines[-3] == f"plan, shrunk from 3 faults to 2: {smallest.encode()}"
     assert lines[-2] == f"run it again: dolmen simulate --plan {plan}"
     assert any("BROKEN" in line for line in lines)
-    assert any("process='datanode-3'" in line for line in lines)
+    assert any("process='datanode-1'" in line for line in lines)
     assert "BROKEN" in (tmp_path / "run.html").read_text()
 
 
@@ -91,7 +98,7 @@ def test_the_page_loads_nothing_and_runs_nothing(tmp_path: Path) -> None:
     Shell().output(*SHORT, "--report", file)
     text = file.read_text()
     page = Page(text)
-    assert page.tags.count("svg") == 3
+    assert page.tags.count("svg") == 5
     assert page.tags.count("rect") > 10
     assert not {"script", "link", "img", "iframe", "object"} & set(page.tags)
     assert not {"src", "href", "onload", "onclick"} & set(page.attributes)
@@ -102,13 +109,22 @@ def test_the_page_loads_nothing_and_runs_nothing(tmp_path: Path) -> None:
 def test_a_wrong_use_is_told(tmp_path: Path) -> None:
     bad = tmp_path / "bad.json"
     bad.write_text("{}")
+    good = tmp_path / "good.json"
+    good.write_text(Plan(seed=3, seconds=30).encode())
     for words in (
         ("--faults", "crash,fire"),
         ("--datanodes", 0),
         ("--hours", 0),
+        ("--hours", "nan"),
+        ("--hours", 1, "--seconds", 60),
+        ("--plan", good, "--seed", 7),
+        ("--seconds", 30, "--report", tmp_path / "no" / "run.html"),
+        ("--seconds", 30, "--report", tmp_path),
         ("--plan", tmp_path / "no.json"),
         ("--plan", bad),
     ):
         done = Shell()("simulate", *words)
         assert done.returncode == 2, words
         assert done.stdout == b""
+        assert b"Traceback" not in done.stderr
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["bad.json", "good.json"]

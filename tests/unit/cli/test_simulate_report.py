@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from dolmen.cli.simulate import SimulateOptions, keep_plan
-from dolmen.cli.simulate_report import COLOURS, kind_of, page, places_of, write_report
+from dolmen.cli.simulate_drawing import COLOURS, kind_of, places_of
+from dolmen.cli.simulate_options import SimulateOptions, keep_plan
+from dolmen.cli.simulate_report import page, write_report
 from dolmen.cli.simulate_verdict import PROPERTIES, broken_property, verdict
 from dolmen.simulation.faults import AnyFault, Blackout, Cut, Isolation, Kill, Pause
 from dolmen.simulation.finding import CheckFailed
@@ -15,7 +16,11 @@ from dolmen.simulation.run import Moment
 
 KILL = Kill(at_ms=1_000, process="datanode-1", down_ms=2_000)
 PLAN = Plan(seed=1, seconds=60, faults=(KILL, Blackout(at_ms=30_000, down_ms=1_000)))
-MOMENTS = [Moment(20.0, 10, 1, 1), Moment(40.0, 40, 2, 1)]
+MOMENTS = [
+    Moment(20.0, 10, 1, 1, datanodes_down=1, under_replicated=7),
+    Moment(40.0, 40, 2, 1, datanodes_down=0, under_replicated=None),
+    Moment(60.0, 40, 2, 1, datanodes_down=0, under_replicated=0),
+]
 
 
 def test_every_kind_of_fault_has_a_colour_of_its_own() -> None:
@@ -44,14 +49,34 @@ def test_what_comes_from_a_plan_or_a_story_is_escaped() -> None:
 
 def test_a_line_shows_how_much_was_done_in_a_minute() -> None:
     text = page(PLAN, MOMENTS, [])
-    (operations, faults) = re.findall(r'<polyline points="([^"]*)"', text)
-    assert len(operations.split()) == len(faults.split()) == 2
+    *_, operations, faults = re.findall(r'points="([^"]*)"', text)
+    assert len(operations.split()) == len(faults.split()) == 3
     assert ">90</text>" in text  # 30 operations in the 20 s of the second moment
 
 
 @pytest.mark.parametrize("plan", [Plan(seed=1, seconds=30), PLAN])
 def test_a_run_without_faults_or_moments_has_a_page(plan: Plan) -> None:
-    assert page(plan, [], []).count("<svg") == 3
+    assert page(plan, [], []).count("<svg") == 5
+
+
+def test_curves_show_who_was_down_and_what_lacked_replicas_with_the_faults_above_them() -> None:
+    text = page(PLAN, MOMENTS, [])
+    down = text[text.index("Datanodes that were down") : text.index("Under-replicated")]
+    lacking = text[text.index("Under-replicated") : text.index("Operations acknowledged")]
+    assert ">1</text>" in down
+    assert len(re.findall("<polyline", down)) == 1
+    assert ">7</text>" in lacking
+    assert len(re.findall("<polyline", lacking)) == 2  # a gap: the namenode was away
+    for drawn in (down, lacking):
+        assert len(re.findall("<title>(?:kill|blackout) at", drawn)) == 2
+
+
+def test_a_long_run_has_no_more_points_than_a_page_can_show_and_keeps_its_peaks() -> None:
+    moments = [Moment(float(at), 0, 0, 0, at == 1234, 0) for at in range(1, 10_000)]
+    text = page(Plan(seed=1, seconds=10_000), moments, [])
+    curves = re.findall(r'points="([^"]*)"', text)
+    assert max(len(curve.split()) for curve in curves) <= 480
+    assert any(point.endswith(",10.0") for point in curves[0].split())
 
 
 def test_the_page_replaces_what_was_there_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
@@ -73,6 +98,8 @@ def test_equal_plans_are_kept_under_equal_names(tmp_path: Path) -> None:
     ("changes", "words"),
     [
         ({}, "--seed 7 --datanodes 5 --hours 24"),
+        ({"datanodes": None}, "--seed 7 --hours 24"),
+        ({"hours": 1e-9}, "--seed 7 --datanodes 5 --seconds 1"),
         ({"seconds": 1000}, "--seed 7 --datanodes 5 --seconds 1000"),
         ({"hours": 0.5}, "--seed 7 --datanodes 5 --hours 0.5"),
         ({"families": ("disk",)}, "--seed 7 --datanodes 5 --hours 24 --faults disk"),
@@ -116,5 +143,5 @@ def test_the_property_that_is_broken_is_the_one_whose_checker_said_so() -> None:
 
 def test_an_error_of_no_checker_is_told_as_unforeseen() -> None:
     lines = verdict(False, RuntimeError("deadlock"))
-    assert lines[-1] == "BROKEN      nothing fails without a reason"
-    assert len(verdict(True)) == 8
+    assert lines[-1] == "verdict: BROKEN by an error that nobody expected"
+    assert verdict(True)[-1] == "verdict: every property held"
