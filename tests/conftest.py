@@ -1,7 +1,8 @@
 """What holds for every test: hypothesis's profiles, ports that no other process of the suite takes,
-and that nothing is skipped unseen in CI."""
+signals that are heeded, and that nothing is skipped unseen in CI."""
 
 import os
+import signal
 from collections.abc import Generator
 
 import hypothesis
@@ -38,6 +39,12 @@ def _ports_of_this_process() -> str:
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ[PORTS_VARIABLE] = _ports_of_this_process()
+
+# Whoever starts the suite with `nohup`, or in the background of a script, has it ignore these, and
+# so would all that it starts.
+for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, usual)
 
 
 @pytest.hookimpl(wrapper=True)

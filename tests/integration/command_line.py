@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from dolmen.cli.free_ports import PORTS_VARIABLE
 
 #: Longer than any command here takes, also `up` that gives up; it ends what hangs.
-COMMAND_WITHIN_S = 90.0
+COMMAND_WITHIN_S = 180.0
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,9 @@ SETTINGS: Mapping[str, str] = {
 WITHIN_S = 60.0
 POLL_S = 0.05
 
+#: What a client bears that is to hear of a refusal: longer than a busy namenode needs to answer.
+IMPATIENT_S = 3.0
+
 #: Of each log, in the message of a failure.
 LINES_TOLD = 40
 

@@ -78,7 +78,7 @@ def test_a_cluster_of_two_servers_works_and_stops_on_sigterm(
     assert "/r1" in shell.output("report")
     for process in (datanode, namenode):
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=20)
+        _, said = process.communicate(timeout=60)
         assert process.returncode == 0, said.decode()
 
 
@@ -149,5 +149,5 @@ def test_sigint_stops_a_server_that_is_waiting_for_its_namenode(
         *("--dir", tmp_path / "d", "--secret-file", secret),
     )
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     assert process.returncode == 0

@@ -296,7 +296,7 @@ def test_ctrl_c_ends_the_waiting_and_not_the_work(dolmen: Verb, shell: Shell, gr
     assert b"only 3 datanodes are live" in process.stderr.readline()
     assert b"0 of 1 blocks have 4 replicas" in process.stderr.readline()
     process.send_signal(2)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert b"not waiting any more" in said
     assert json.loads(dolmen("stat", "--json", f"{grown}/z").stdout)["replication"] == 4

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -96,25 +95,13 @@ def test_a_name_in_an_error_steers_no_terminal(shell: Shell) -> None:
     assert done.stderr.startswith(b"dolmen: /\\x1b]0;gotcha\\x07: ")
 
 
-@contextmanager
-def heeded(number: signal.Signals) -> Iterator[None]:
-    """What is started heeds this signal, also if we were started to ignore it, as `nohup` does."""
-    before = signal.getsignal(number)
-    signal.signal(number, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        signal.signal(number, before)
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_command_that_is_told_to_end_clears_away_what_it_has_begun(
     shell: Shell, tmp_path: Path, number: signal.Signals
 ) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    with heeded(number):
-        process = shell.start("put", pipe, "/begun")
+    process = shell.start("put", pipe, "/begun")
     try:
         with pipe.open("wb"):  # it reads now, and waits
             process.send_signal(number)

@@ -326,25 +326,25 @@ def test_an_interrupted_get_leaves_nothing(shell: Shell, space: str, tmp_path: P
     process = shell.start("get", f"{space}/x", tmp_path / "x")
     wait_until(lambda: any(tmp_path.iterdir()))
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     assert process.returncode in (0, 130)
     assert process.returncode == 0 or list(tmp_path.iterdir()) == []
 
 
-def test_an_address_where_nobody_listens_is_told_within_5_s(shell: Shell) -> None:
+def test_an_address_where_nobody_listens_is_told_soon(shell: Shell) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{unused.getsockname()[1]}"
         before = time.monotonic()
         done = shell("--at", address, "ls", "/")
-    assert time.monotonic() - before < 8.0  # the limit, and Python's own start on a busy machine
+    assert time.monotonic() - before < 30  # not the minute for one that was there
     assert done.returncode == 6
     said = done.stderr.decode()
     assert f"no namenode answers at {address} (Connection refused)" in said
     assert [said.count(once) for once in (address, "dolmen up", "\n")] == [1, 1, 1]
 
 
-def wait_until(condition: Callable[[], bool], within_s: float = 30.0) -> None:
+def wait_until(condition: Callable[[], bool], within_s: float = 60.0) -> None:
     deadline = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < deadline, "it did not come true in time"

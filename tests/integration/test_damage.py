@@ -199,14 +199,7 @@ def test_damage_is_found_by_a_reader_when_nothing_is_scrubbed(tmp_path: Path) ->
         for index in range(NODES):
             async with reading_on(client):
                 data_cut(cluster, index)
-                # The reader may prefer the other two for ever: leave it no choice for a moment.
-                others = [cluster.datanodes[one] for one in range(NODES) if one != index]
-                for other in others:
-                    other.pause()
-                await asyncio.sleep(0.3)
-                for other in others:
-                    other.resume()
-                await until_damage_is_known(cluster, index)
+                await leave_readers_no_choice_but(cluster, index)
                 await until_all_good(cluster, client)
             (entry,) = await quarantined(cluster, index)
             assert entry.description.length_bytes == len(DATA)
@@ -215,10 +208,29 @@ def test_damage_is_found_by_a_reader_when_nothing_is_scrubbed(tmp_path: Path) ->
     on_stored(tmp_path, test, scrub_period="365d")
 
 
+async def leave_readers_no_choice_but(cluster: RealCluster, index: int) -> None:
+    """They may prefer the others for ever: these fall silent for moments, until damage is found."""
+    others = [cluster.datanodes[one] for one in range(NODES) if one != index]
+
+    async def look() -> bool:
+        for other in others:
+            other.pause()
+        await asyncio.sleep(0.3)
+        for other in others:
+            other.resume()
+        return damage_is_known(cluster, index)
+
+    await eventually(look, cluster.story)
+
+
+def damage_is_known(cluster: RealCluster, index: int) -> bool:
+    log = cluster.datanodes[index].log.read_text()
+    return "is damaged" in log or "aside" in log
+
+
 async def until_damage_is_known(cluster: RealCluster, index: int) -> None:
     async def look() -> bool:
-        log = cluster.datanodes[index].log.read_text()
-        return "is damaged" in log or "aside" in log
+        return damage_is_known(cluster, index)
 
     await eventually(look, cluster.story)
 

@@ -274,7 +274,7 @@ def test_any_name_goes_through_a_url_and_back(fs: DolmenFileSystem, name: str) -
     assert fs.find("/any") == []
 
 
-def test_a_namenode_that_is_not_there_is_an_error_within_five_seconds() -> None:
+def test_a_namenode_that_is_not_there_is_an_error_soon() -> None:
     with LocalCluster(datanodes=1, replication=1) as gone:
         url = gone.url
     fs, path = url_to_fs(f"{url}/x", skip_instance_cache=True)
@@ -288,4 +288,4 @@ def test_a_namenode_that_is_not_there_is_an_error_within_five_seconds() -> None:
     started = time.monotonic()
     with ThreadPoolExecutor(len(asks)) as pool:
         assert all(pool.map(refused, asks))
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30  # not the minute for one that was there

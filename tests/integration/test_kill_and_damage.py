@@ -12,7 +12,7 @@ from dolmen.protocol.errors import SafeMode
 from namenode.core.edit_batches import BATCH_HEADER_BYTES, SEGMENT_HEADER_BYTES
 from namenode.core.stamped_file import decode_stamped, encode_stamped
 from namenode.store_directory import MAGIC, RunningMark
-from tests.integration.real_cluster import RealCluster, content
+from tests.integration.real_cluster import IMPATIENT_S, RealCluster, content
 
 FILES = {f"/d/{number}": content(number, 1000 + number) for number in range(25)}
 
@@ -166,7 +166,7 @@ def test_a_namenode_put_back_from_a_backup_deletes_nothing_that_is_newer(tmp_pat
             await client.write_file(path, b"content")
 
     async def look(cluster: RealCluster) -> None:
-        async with cluster.client() as client, cluster.client(retry_for_s=1) as impatient:
+        async with cluster.client() as client, cluster.client(IMPATIENT_S) as impatient:
             await cluster.until(client, lambda now: now.live_datanodes == 1)
             assert await client.read_file("/old") == b"content"
             with pytest.raises(SafeMode, match="rolled back"):

@@ -16,7 +16,7 @@ from dolmen.cli.free_ports import free_ports
 from dolmen.client import Client
 from dolmen.protocol.errors import NoSuchPath, PathExists, SafeMode, TooFewDatanodes
 from tests.integration.command_line import Shell
-from tests.integration.real_cluster import RealCluster, content
+from tests.integration.real_cluster import IMPATIENT_S, WITHIN_S, RealCluster, content
 
 #: A bit more than two blocks of 1 MiB.
 DATA = content(1, (2 << 20) + 777)
@@ -65,8 +65,8 @@ def test_too_few_living_datanodes_are_told_after_retry_for(tmp_path: Path) -> No
         took = time.monotonic() - began
         assert done.returncode == 6
         assert "1 of 3 registered datanodes" in done.stderr.decode()
-        assert 2 < took < 10
-        async with cluster.client(retry_for_s=1) as impatient:
+        assert 2 < took < WITHIN_S
+        async with cluster.client(IMPATIENT_S) as impatient:
             with pytest.raises(TooFewDatanodes):
                 await impatient.write_file("/y", DATA)
         assert await client.list_directory("/") == []
@@ -131,7 +131,7 @@ def test_in_safe_mode_what_is_reported_is_read_and_writers_wait(tmp_path: Path) 
         assert await reader.read_at(0, reader.length_bytes) == DATA
         await reader.close()
         assert (await client.report()).safe_mode
-        async with cluster.client(retry_for_s=0.5) as impatient:
+        async with cluster.client(IMPATIENT_S) as impatient:
             with pytest.raises(SafeMode, match="3 of 6 blocks"):
                 await impatient.make_directory("/d")
         writing = asyncio.create_task(client.write_file("/third", DATA))

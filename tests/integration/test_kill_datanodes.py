@@ -14,7 +14,15 @@ from dolmen.client.writer import Writer
 from dolmen.protocol.client_messages import FileInfo
 from dolmen.protocol.errors import BlockMissing, TooFewDatanodes
 from dolmen.protocol.operator_messages import ClusterReport
-from tests.integration.real_cluster import RealCluster, Server, content, pieces
+from tests.integration.real_cluster import (
+    IMPATIENT_S,
+    WITHIN_S,
+    RealCluster,
+    Server,
+    content,
+    eventually,
+    pieces,
+)
 
 #: A bit more than five blocks of 1 MiB.
 DATA = content(1, (5 << 20) + 777)
@@ -35,7 +43,7 @@ def on_cluster(
 
 
 async def write_slowly(
-    client: Client, path: str, data: bytes, meanwhile: Callable[[], None]
+    client: Client, path: str, data: bytes, meanwhile: Callable[[], Awaitable[None]]
 ) -> FileInfo:
     """Write, and do something else when half of it is taken."""
     async with await client.open_writer(path) as writer:
@@ -43,17 +51,25 @@ async def write_slowly(
             before, half = writer.length_bytes, len(data) // 2
             await writer.write(piece)
             if before < half <= writer.length_bytes:
-                meanwhile()
+                await meanwhile()
     return writer.info
 
 
-def holders_of_what_is_written(cluster: RealCluster) -> list[int]:
-    """The datanodes that are receiving a block now."""
-    return [
-        index
-        for index in range(len(cluster.datanodes))
-        if cluster.files_on_disk(index, "being_written")
-    ]
+async def receivers(cluster: RealCluster) -> list[Server]:
+    """The three datanodes of a block in mid-write, when each has begun."""
+
+    def there_are() -> list[Server]:
+        return [
+            datanode
+            for index, datanode in enumerate(cluster.datanodes)
+            if cluster.files_on_disk(index, "being_written")
+        ]
+
+    async def all_have_begun() -> bool:
+        return len(there_are()) == 3
+
+    await eventually(all_have_begun, lambda: f"only {there_are()} receive a block")
+    return there_are()
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])
@@ -63,9 +79,8 @@ def test_a_file_is_finished_when_a_datanode_of_its_pipeline_dies(
     async def test(cluster: RealCluster, client: Client) -> None:
         killed: list[Server] = []
 
-        def kill() -> None:
-            holders = holders_of_what_is_written(cluster)
-            killed.append(cluster.datanodes[holders[which % len(holders)]])
+        async def kill() -> None:
+            killed.append((await receivers(cluster))[which])
             killed[0].kill()
 
         info = await write_slowly(client, "/x", DATA, kill)
@@ -142,12 +157,12 @@ def test_all_datanodes_die_at_once_and_come_back_under_a_writer_and_a_reader(
 def test_a_write_that_loses_all_datanodes_ends_with_a_clear_error_in_time(tmp_path: Path) -> None:
     async def test(cluster: RealCluster, client: Client) -> None:
         await client.write_file("/there", DATA)
-        async with cluster.client(retry_for_s=3) as impatient:
+        async with cluster.client(IMPATIENT_S) as impatient:
             writer = await impatient.open_writer("/new")
             await writer.write(DATA[: 5 << 19])
             for datanode in cluster.datanodes:
                 datanode.kill()
-            async with asyncio.timeout(12):  # a few of the writer's steps, each with its 3 s
+            async with asyncio.timeout(WITHIN_S):
                 with pytest.raises(TooFewDatanodes, match="live"):
                     await finish(writer)
                 with pytest.raises(BlockMissing, match="no living datanode has one"):
@@ -172,7 +187,7 @@ def test_a_reader_leaves_a_silent_datanode(tmp_path: Path) -> None:
         assert await reader.read_at(0, 1000) == DATA[:1000]
         silent = cluster.datanodes[0]
         silent.pause()
-        async with asyncio.timeout(15):  # longer than the reader bears a silent datanode
+        async with asyncio.timeout(WITHIN_S):
             assert await reader.read_at(0, reader.length_bytes) == DATA
         await cluster.until(client, lambda now: now.dead_datanodes == 1)
         assert await client.read_file("/x") == DATA
@@ -189,8 +204,8 @@ def test_a_writer_leaves_a_silent_datanode(tmp_path: Path, which: int) -> None:
     async def test(cluster: RealCluster, client: Client) -> None:
         paused: list[Server] = []
 
-        def pause() -> None:
-            paused.append(cluster.datanodes[holders_of_what_is_written(cluster)[which]])
+        async def pause() -> None:
+            paused.append((await receivers(cluster))[which])
             paused[0].pause()
 
         await write_slowly(client, "/x", DATA, pause)

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import subprocess
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -10,7 +12,7 @@ from random import Random
 import fsspec
 
 from dolmen.client import Client
-from tests.integration.real_cluster import RealCluster, content, eventually
+from tests.integration.real_cluster import POLL_S, WITHIN_S, RealCluster, content, eventually
 
 KILLS = 5
 WRITERS = 4
@@ -150,6 +152,14 @@ def test_what_was_under_way_when_a_namenode_died_is_wholly_done_or_not_at_all(
         asyncio.run(run(cluster))
 
 
+def wait_until_begun(command: "subprocess.Popen[bytes]", begun: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WITHIN_S
+    while not begun():
+        assert command.poll() is None, command.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(POLL_S)
+
+
 def test_commands_see_a_pause_too(tmp_path: Path) -> None:
     source, back = tmp_path / "source", tmp_path / "back"
     (source / "deep").mkdir(parents=True)
@@ -163,13 +173,17 @@ def test_commands_see_a_pause_too(tmp_path: Path) -> None:
 
     with RealCluster(tmp_path / "cluster") as cluster:
         asyncio.run(registered(cluster))
-        for words in (("put", "-r", source, "/"), ("get", "-r", "/source", back)):
+        for words, begun in (
+            (("put", "-r", source, "/"), lambda: bool(cluster.all_files_on_disk())),
+            (("get", "-r", "/source", back), back.exists),
+        ):
             with cluster.shell.start(*words) as command:
+                wait_until_begun(command, begun)  # who finds no namenode at first gives up soon
                 for _ in range(2):
-                    with contextlib.suppress(subprocess.TimeoutExpired):
-                        command.wait(0.7)
                     cluster.namenode.kill()
                     cluster.namenode.start()
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        command.wait(0.7)
                 _, said = command.communicate()
                 assert command.returncode == 0, said.decode()
     for path, data in files.items():

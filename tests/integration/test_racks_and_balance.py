@@ -65,7 +65,8 @@ def test_losing_a_whole_rack_loses_nothing(tmp_path: Path) -> None:
     async def run() -> None:
         async with cluster.ready() as client:
             await write_files(client)
-            assert is_spread(cluster, 3, {0, 1}, {2, 3})
+            assert (await client.report()).mis_replicated_blocks == 0
+            await until_spread(cluster, 3, {0, 1}, {2, 3})
             for index in (0, 1):
                 cluster.datanodes[index].kill()
             await cluster.until(client, lambda now: now.dead_datanodes == 2)

@@ -11,7 +11,7 @@ from dolmen.client import Client
 from dolmen.protocol.errors import NoSpace, NoSuchPath
 from dolmen.protocol.operator_messages import ClusterReport, DatanodeReport
 from fsspec_plugin import DolmenFileSystem
-from tests.integration.real_cluster import RealCluster, content, eventually, pieces
+from tests.integration.real_cluster import IMPATIENT_S, RealCluster, content, eventually, pieces
 from tests.integration.tmpfs import SmallDisk, SmallDisks
 
 MIB = 1 << 20
@@ -61,7 +61,7 @@ class Disks:
 
     async def story_of_the_first_has(self, words: str) -> None:
         async def said() -> bool:
-            return words in self.cluster.datanodes[0].story()
+            return words in self.cluster.datanodes[0].log.read_text()
 
         await eventually(said, lambda: f"{words!r} was not said")
 
@@ -110,7 +110,7 @@ def test_when_no_disk_has_room_the_writer_hears_so_and_nothing_half_written_stay
 
     async def test(client: Client) -> None:
         await client.write_file("/before", DATA)
-        async with rig.cluster.client(retry_for_s=3) as impatient:
+        async with rig.cluster.client(IMPATIENT_S) as impatient:
             with pytest.raises(NoSpace) as caught:
                 await write_and_fill(impatient, "/f", rig.disks)
             assert caught.value.errno == errno.ENOSPC

@@ -1,7 +1,5 @@
 """Each mutant is found, by the plan or the test that is kept for it; see docs/testing.md."""
 
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,8 +11,6 @@ from tests.mutants.trial import Copy, Verdict
 
 FOUND = kept.load()
 PROPERTIES = [f"property {number}" for number in range(1, 9)]
-
-Verdicts = dict[str, Future[Verdict]]
 
 
 def plan_of(mutant: Mutant) -> str:
@@ -28,16 +24,9 @@ def run(mutant: Mutant) -> Verdict:
         return copy.replay(plan_of(mutant))
 
 
-@pytest.fixture(scope="module")
-def verdicts() -> Iterator[Verdicts]:
-    """All runs, two at a time; each test waits for its own."""
-    with ThreadPoolExecutor(2) as pool:
-        yield {mutant.name: pool.submit(run, mutant) for mutant in MUTANTS}
-
-
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_a_mutant_is_found(mutant: Mutant, verdicts: Verdicts) -> None:
-    verdict = verdicts[mutant.name].result()
+def test_a_mutant_is_found(mutant: Mutant) -> None:
+    verdict = run(mutant)
     assert verdict.trouble == ""
     assert verdict.finding, "run `make mutants`: another seed may find it, or a checker is blind"
 

@@ -39,7 +39,7 @@ except SimulationFailed as failed:
     sys.exit(7)
 """
 FOUND, TEST_FAILED = 7, 1
-LIMIT_S = 100
+LIMIT_S = 240
 """Ends what a mutant has made endless."""
 
 SHOWN = 160

@@ -35,7 +35,7 @@ def test_a_thousand_virtual_seconds_of_dying_datanodes_lose_nothing() -> None:
 
 def trace_of(seed: int, hash_seed: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "dolmen.simulation", "--seed", str(seed), "--seconds", "120"],
+        [sys.executable, "-m", "dolmen.simulation", "--seed", str(seed), "--seconds", "20"],
         env=os.environ | {"PYTHONHASHSEED": hash_seed},
         capture_output=True,
         check=True,
@@ -53,7 +53,7 @@ def test_equal_seeds_give_equal_traces_in_fresh_processes_with_different_hash_se
 
 
 def test_two_runs_in_one_process_do_not_disturb_each_other() -> None:
-    plan = make_plan(6, seconds=60)
+    plan = make_plan(6, seconds=20)
     assert simulate(plan) == simulate(plan)
 
 

@@ -70,7 +70,7 @@ async def status_of(address: str, request_line: str, headers: str) -> int:
     host, _, port = address.rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(f"{request_line} HTTP/1.1\r\n{headers}\r\n".encode())
-    status_line = await asyncio.wait_for(reader.readline(), 5)
+    status_line = await asyncio.wait_for(reader.readline(), 60)
     writer.close()
     await writer.wait_closed()
     return int(status_line.split()[1])
@@ -129,7 +129,7 @@ def test_whoever_only_holds_a_connection_is_closed(said: str) -> None:
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(said.format(host=host).encode())
         with contextlib.suppress(ConnectionResetError):
-            await asyncio.wait_for(reader.read(), 10)
+            await asyncio.wait_for(reader.read(), 60)
         writer.close()
         with contextlib.suppress(ConnectionResetError):
             await writer.wait_closed()
@@ -163,7 +163,7 @@ def test_a_frame_that_is_no_call_ends_the_connection() -> None:
             writer.write(f"GET /rpc HTTP/1.1\r\nHost: {host}\r\n{UPGRADE}\r\n".encode())
             await reader.readuntil(b"\r\n\r\n")
             writer.write(frame)
-            await asyncio.wait_for(service.closed_sessions.wait(), 5)
+            await asyncio.wait_for(service.closed_sessions.wait(), 60)
             writer.close()
             await writer.wait_closed()
 
@@ -197,7 +197,7 @@ def with_hand_made_peer(
         finally:
             await transport.close()
             server.close()
-            await asyncio.wait(served, timeout=5)
+            await asyncio.wait(served, timeout=60)
 
     asyncio.run(main())
 

@@ -88,6 +88,6 @@ def test_equal_seeds_give_equal_traces_under_different_hash_seeds() -> None:
             check=True,
             text=True,
         ).stdout
-        for seed in ("0", "1", "2", "random")
+        for seed in ("1", "random")
     }
     assert len(digests) == 1

