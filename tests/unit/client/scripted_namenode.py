@@ -24,6 +24,7 @@ from dolmen.protocol.draft_messages import LocateBlock
 from dolmen.protocol.errors import (
     DolmenError,
     InvalidRequest,
+    LeaseConflict,
     NoSuchPath,
     PathExists,
     StaleGeneration,
@@ -34,6 +35,7 @@ from dolmen.protocol.tokens import Access, Target
 from dolmen.runtime.transport import Incoming, Outgoing
 from dolmen.simulation.sim_network import SimNetwork
 from dolmen.simulation.sim_transport import SimTransport
+from tests.unit.client.scripted_drafts import ScriptedDrafts
 
 BLOCK_BYTES = 512 * 1024
 
@@ -54,6 +56,12 @@ class StoredBlock:
     issued: int = 0
     committed: messages.CommittedBlock | None = None
 
+    @property
+    def length_bytes(self) -> int:
+        """Its length, when its writer is done with it."""
+        assert self.committed is not None
+        return self.committed.length_bytes
+
 
 @dataclass
 class StoredFile:
@@ -63,6 +71,8 @@ class StoredFile:
     block_size_bytes: int
     blocks: list[StoredBlock] = field(default_factory=list)
     info: messages.FileInfo | None = None
+    replaced: list[StoredBlock] = field(default_factory=list)
+    """Blocks that gave way to others, and are kept for their readers."""
 
 
 class Datanodes(Protocol):
@@ -96,6 +106,7 @@ class ScriptedNamenode:
         self.files: dict[int, StoredFile] = {}
         self.paths: dict[str, int] = {}
         self.gone: set[int] = set()
+        self.drafts = ScriptedDrafts(self)
         self.done: Counter[str] = Counter()
         """What was carried out, repeated calls not counted."""
         self.heard: list[ClientCall] = []
@@ -150,13 +161,14 @@ class ScriptedNamenode:
         if call.number and key in self._answered:
             return self._answered[key]
         name = type(call.request).__name__
-        reply: Reply = getattr(self, f"_{name}")(call.request)
+        owner = self if hasattr(self, f"_{name}") else self.drafts
+        reply: Reply = getattr(owner, f"_{name}")(call.request)
         self.done[name] += 1
         if call.number:
             self._answered[key] = reply
         return reply
 
-    def _new_id(self) -> int:
+    def new_id(self) -> int:
         self._last_id += 1
         return self._last_id
 
@@ -165,13 +177,14 @@ class ScriptedNamenode:
     def _MakeDirectory(self, request: messages.MakeDirectory) -> messages.FileInfo:  # noqa: N802
         if request.path in self.paths:
             raise PathExists(f"{request.path} exists", request.path)
-        self.paths[request.path] = self._new_id()
+        self.paths[request.path] = self.new_id()
         return self._info(request.path, 0)
 
     def _GetInfo(self, request: messages.GetInfo) -> messages.FileInfo:  # noqa: N802
         if request.path not in self.paths:
             raise NoSuchPath(f"{request.path} does not exist", request.path)
-        return self._info(request.path, 0)
+        file = self.files.get(self.paths[request.path])
+        return file.info if file and file.info else self._info(request.path, 0)
 
     def _ListDirectory(self, request: messages.ListDirectory) -> messages.Listing:  # noqa: N802
         names = sorted(path for path in self.paths if path.rpartition("/")[2] > request.after)
@@ -192,23 +205,25 @@ class ScriptedNamenode:
     # ------------------------------------------------------------ writing
 
     def _CreateFile(self, request: messages.CreateFile) -> messages.CreatedFile:  # noqa: N802
-        inode_id = self._new_id()
+        inode_id = self.new_id()
         size = request.block_size_bytes or BLOCK_BYTES
         self.files[inode_id] = StoredFile(inode_id, size)
         return messages.CreatedFile(inode_id, request.replication or 3, size)
 
     def _AllocateBlock(self, request: messages.AllocateBlock) -> messages.AllocatedBlock:  # noqa: N802
-        file = self.files[request.inode_id]
+        file = self.files.get(request.inode_id)
+        if file is None:
+            raise LeaseConflict(f"there is no lease on inode {request.inode_id}")
         assert request.index in (len(file.blocks), len(file.blocks) - 1)
         if request.index == len(file.blocks):
-            self._commit(file, request.previous)
+            self.commit(file, request.previous)
         for earlier in file.blocks[: max(0, request.index - 1)]:
             if len(self.world.good_replicas(earlier)) < 2:
                 raise TooFewDatanodes("a third block would be unfinished")
         members = self.world.choose(set(request.excluded), 3)
         if len(members) < 2:
             raise TooFewDatanodes(f"only {len(members)} datanodes")
-        block = StoredBlock(self._new_id(), self._new_id(), tuple(members))
+        block = StoredBlock(self.new_id(), self.new_id(), tuple(members))
         file.blocks[request.index :] = [block]
         return self._allocated(block, block.stamp, members, [])
 
@@ -226,7 +241,7 @@ class ScriptedNamenode:
             self.world.token(block.block_id, stamp, Access.COPY, sources),
         )
 
-    def _commit(self, file: StoredFile, previous: messages.CommittedBlock | None) -> None:
+    def commit(self, file: StoredFile, previous: messages.CommittedBlock | None) -> None:
         assert (previous is None) == (not file.blocks)
         if previous is None:
             return
@@ -249,7 +264,7 @@ class ScriptedNamenode:
         fresh = self.world.choose({*request.survivors, *request.excluded}, 3 - len(alive))
         if len(alive + fresh) < 2:
             raise TooFewDatanodes(f"only {len(alive + fresh)} datanodes")
-        block.issued = self._new_id()
+        block.issued = self.new_id()
         return self._allocated(block, block.issued, alive + fresh, fresh)
 
     def _UpdatePipeline(self, request: messages.UpdatePipeline) -> messages.Done:  # noqa: N802
@@ -262,7 +277,7 @@ class ScriptedNamenode:
 
     def _PublishFile(self, request: messages.PublishFile) -> messages.FileInfo:  # noqa: N802
         file = self.files[request.inode_id]
-        self._commit(file, request.last)
+        self.commit(file, request.last)
         if request.exclusive and request.path in self.paths:
             raise PathExists(f"{request.path} exists", request.path)
         length = 0
@@ -291,7 +306,8 @@ class ScriptedNamenode:
         return file.info
 
     def _AbandonFile(self, request: messages.AbandonFile) -> messages.Done:  # noqa: N802
-        del self.files[request.inode_id]
+        self.files.pop(request.inode_id, None)
+        self.drafts.targets.pop(request.inode_id, None)
         return messages.Done()
 
     def _RenewLeases(self, request: messages.RenewLeases) -> messages.LeasesRenewed:  # noqa: N802
@@ -318,15 +334,21 @@ class ScriptedNamenode:
 
     def _LocateBlock(self, request: LocateBlock) -> messages.LocatedBlocks:  # noqa: N802
         for file in self.files.values():
-            for index, block in enumerate(file.blocks):
-                if block.block_id == request.block_id and file.inode_id not in self.gone:
-                    return messages.LocatedBlocks(self._located(file, index).blocks[:1], False)
+            for located in self.locate(file.blocks) + self.locate(file.replaced):
+                if located.block_id == request.block_id and file.inode_id not in self.gone:
+                    return messages.LocatedBlocks((located,), False)
         raise StaleHandle("the block is gone")
 
     def _located(self, file: StoredFile, first: int) -> messages.LocatedBlocks:
+        located = self.locate(file.blocks)
+        page = located[first : first + 2]
+        return messages.LocatedBlocks(tuple(page), first + 2 < len(located))
+
+    def locate(self, stored: list[StoredBlock]) -> list[messages.LocatedBlock]:
+        """The blocks of a file, with whoever has them."""
         located = []
         offset = 0
-        for block in file.blocks:
+        for block in stored:
             assert block.committed is not None
             replicas = tuple(
                 messages.ReplicaLocation(
@@ -342,8 +364,7 @@ class ScriptedNamenode:
                 )
             )
             offset += length
-        page = located[first : first + 2]
-        return messages.LocatedBlocks(tuple(page), first + 2 < len(located))
+        return located
 
     def _ReportCorruptReplica(self, request: messages.ReportCorruptReplica) -> messages.Done:  # noqa: N802
         return messages.Done()
