@@ -23,7 +23,7 @@ def live_and_die(directory: Path, life: int, acknowledged_before_the_end: int) -
     """Run the writer until it has acknowledged so many; kill it; return all it acknowledged."""
     command = [sys.executable, "-m", "tests.integration.store_writer", str(directory), str(life)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        giving_up = threading.Timer(60, process.kill)
+        giving_up = threading.Timer(300, process.kill)
         giving_up.start()
         assert process.stdout is not None
         names: list[str] = []
