@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import msgspec
+
 from dolmen.protocol import block_messages as blocks
 from dolmen.protocol import client_messages as messages
 from dolmen.protocol.control_messages import (
@@ -171,6 +173,13 @@ class ScriptedNamenode:
     def new_id(self) -> int:
         self._last_id += 1
         return self._last_id
+
+    def move(self, source: str, target: str) -> None:
+        """Somebody renames a file."""
+        file = self.files[self.paths.pop(source)]
+        assert file.info is not None
+        self.paths[target] = file.inode_id
+        file.info = msgspec.structs.replace(file.info, path=target, changed_txid=self.new_id())
 
     # ------------------------------------------------------------ namespace
 
