@@ -77,6 +77,17 @@ def _check_racks(request: Request, able: list[Site], chosen: list[Site]) -> None
         places.append((site.host, site.rack))
 
 
+@given(st.data())
+def test_the_first_replica_is_on_the_writers_host_when_that_can_take_it(
+    data: st.DataObject,
+) -> None:
+    sites = data.draw(clusters())
+    request = Request(data.draw(st.integers(1, 3)), LENGTH_BYTES, writer_host="h0")
+    chosen = choose(Roster(sites), request, Random(data.draw(st.integers(0, 99))))
+    if any(site.host == "h0" and site.free_bytes >= LENGTH_BYTES for site in sites):
+        assert chosen[0].host == "h0"
+
+
 @settings(max_examples=50)
 @given(
     rooms=st.lists(st.sampled_from([1000, 2000, 4000]), min_size=2, max_size=6),
@@ -131,6 +142,9 @@ def test_excess_leaves_what_is_wanted_and_the_last_of_a_rack_while_it_can(
         assert site in left
         racks = Counter(other.rack for other in left)
         assert racks[site.rack] > 1 or all(count == 1 for count in racks.values())
+        hosts = Counter(other.host for other in left)
+        if hosts[site.host] == 1 and racks[site.rack] > 1:
+            assert all(hosts[other.host] == 1 for other in left), "two on one host, and both stay"
         left.remove(site)
 
 

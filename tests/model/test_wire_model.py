@@ -114,6 +114,55 @@ def test_a_message_with_other_bytes_is_an_error_or_another_message(
     assert encode(decode(encode(found))) == encode(found)
 
 
+#: Nests deeper than any stack, and claims more than any memory holds.
+BOMBS = (
+    b"\x91" * 100_000,
+    b"\xdd\xff\xff\xff\xff",
+    b"\xc6\xff\xff\xff\xff",
+    b"\xdb\xff\xff\xff\xff",
+)
+
+
+@WIRES
+@FEW
+@given(data=st.data())
+def test_what_nests_without_end_or_claims_to_be_endless_is_an_error(
+    messages: st.SearchStrategy[Any],
+    encode: Callable[[Any], bytes],
+    decode: Callable[[bytes], Any],
+    data: st.DataObject,
+) -> None:
+    fields = msgspec.msgpack.decode(encode(data.draw(messages)))
+    at = data.draw(st.integers(0, len(fields)))
+    parts = [msgspec.msgpack.encode(field) for field in fields]
+    parts[at : at + 1] = [data.draw(st.sampled_from(BOMBS))]
+    head = b"\xdc" + len(parts).to_bytes(2, "big")
+    with pytest.raises(InvalidRequest):
+        decode(head + b"".join(parts))
+
+
+@WIRES
+@FEW
+@given(data=st.binary(max_size=200))
+def test_bytes_of_a_stranger_are_an_error_or_a_message(
+    messages: st.SearchStrategy[Any],
+    encode: Callable[[Any], bytes],
+    decode: Callable[[bytes], Any],
+    data: bytes,
+) -> None:
+    try:
+        found = decode(data)
+    except InvalidRequest:
+        return
+    assert decode(encode(found)) == found
+
+
+@given(st.binary(max_size=200), st.sampled_from((b"", *BOMBS)))
+def test_bytes_of_a_stranger_are_no_token(data: bytes, more: bytes) -> None:
+    with pytest.raises(AccessDenied):
+        KEYS.open_token(data + more, now_ms=0)
+
+
 @given(TOKENS)
 def test_a_token_comes_back_as_it_was_signed(token: BlockToken) -> None:
     signed = KEYS.sign(token)
