@@ -43,8 +43,8 @@ def find_cluster(directory: Path) -> Cluster:
         raise AccessDenied(f"the cluster in {directory} is of user {_user(owner)}: a drill is too")
     for role, index, member in cluster.members:
         if not member.running:
-            name = role if role == "namenode" else f"{role} {index}"
-            raise InvalidRequest(f"the {name} does not run: dolmen up --dir {directory} starts it")
+            name = "the namenode" if role == "namenode" else f"{role} {index}"
+            raise InvalidRequest(f"{name} does not run: dolmen up --dir {directory} starts it")
     return cluster
 
 

@@ -80,6 +80,8 @@ class Watch:
     def _show(self, report: ClusterReport, *, at_once: bool) -> None:
         states = {datanode.address: datanode.state for datanode in report.datanodes}
         now = (ailments(report, self._datanodes), states)
+        if self._told is None and not (now[0] or at_once) and set(states.values()) <= {"LIVE"}:
+            self._told = now  # nobody has noticed the fault yet: that all is well is no news
         news = self._told is None or self._told[1] != states
         now_s = time.monotonic()
         if now == self._told or not (news or at_once or now_s - self._told_s >= TELL_EVERY_S):

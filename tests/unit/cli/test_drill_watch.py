@@ -1,12 +1,16 @@
 """What a drill says of a report, and the bytes it turns into others."""
 
+import asyncio
+import time
 from pathlib import Path
 from random import Random
 
 import msgspec
+import pytest
 
 from dolmen.cli.drill_faults import FLIPPED_BYTES, flip_bytes
-from dolmen.cli.drill_watch import ailments
+from dolmen.cli.drill_watch import Watch, ailments
+from dolmen.client import Client
 from dolmen.protocol.operator_messages import ClusterReport, DatanodeReport
 
 
@@ -72,3 +76,29 @@ def test_flipped_bytes_are_others_in_one_place_and_the_file_keeps_its_length(
         differing = [i for i in range(length) if before[i] != after[i]]
         assert len(after) == length
         assert differing == list(range(at, min(length, at + FLIPPED_BYTES)))
+
+
+class Reporter(Client):
+    """Gives one report after the other."""
+
+    def __init__(self, *reports: ClusterReport) -> None:
+        self.reports = list(reports)
+
+    async def report(self) -> ClusterReport:
+        return self.reports.pop(0)
+
+
+def test_what_changes_is_told_and_that_nobody_has_noticed_a_fault_yet_is_not(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    silent = msgspec.structs.replace(datanode("b"), state="STALE")
+    away = msgspec.structs.replace(WHOLE, live_datanodes=1, datanodes=(datanode("a"), silent))
+    seen = Reporter(WHOLE, away, away, WHOLE)
+    watch = Watch(seen, ["a", "b"])
+    deadline = time.monotonic() + 60
+    assert asyncio.run(watch.until(lambda report: report is WHOLE and not seen.reports, deadline))
+    told = [line.split("s  ")[1] for line in capsys.readouterr().out.splitlines()]
+    assert told == [
+        "datanode 1 is STALE; 1 datanode away",
+        "datanode 1 is LIVE; every block has all its replicas",
+    ]
