@@ -359,7 +359,8 @@ class BlockStore:
         await self.quarantine_files(self.volume_of(replica), about, [replica.stamp])
 
     async def quarantine_files(self, volume: Volume, about: About, stamps: Iterable[int]) -> None:
-        """Move what there is of a block's files into quarantine; a disk that fails keeps them."""
+        """Move what there is of a block's files into quarantine; what a disk that fails does not
+        let go is looked at again."""
         assert about.block_id is not None, "the files are a block's"
         names = [data_name(about.block_id)]
         for stamp in stamps:
@@ -369,6 +370,7 @@ class BlockStore:
                 await volume.put_aside(place, names, about, self._wall_clock_ms())
             except OSError as error:
                 LOG.error("block %016x cannot be put aside: %s", about.block_id, error)
+                volume.unread.setdefault(about.block_id, 0)
 
 
 async def verify_file(volume: Volume, path: str, length_bytes: int, checksums: bytes) -> None:

@@ -4,6 +4,7 @@ Directory by directory the files are grouped by block and `core.restart` decides
 replica is served if its checksum file is intact and its data file has the right length, or as
 DAMAGED if it is marked so or its data file has not (rule 21), an unfinished one is worth its
 verified prefix, a half-done step is finished, and what cannot be explained is put aside and kept.
+What the disk does not let us read is not damaged yet: it is left as it is, and looked at again.
 """
 
 import asyncio
@@ -60,6 +61,12 @@ from dolmen.runtime.transport import PIECE_BYTES
 AT_ONCE = 16
 """Blocks looked at together: keeps the volume's threads busy, and few files open."""
 
+TRIES = 5
+"""Times that a block is looked at again before it is put aside: some seconds apart, so that a disk
+in passing trouble has recovered."""
+
+PLACES = (Place.BEING_WRITTEN, Place.FINALIZED)
+
 LOG = logging.getLogger("datanode")
 
 
@@ -70,6 +77,19 @@ class _Names:
     data: set[Place] = field(default_factory=set)
     checksums: list[tuple[Place, int]] = field(default_factory=list)
     markers: set[int] = field(default_factory=set)
+
+    def take(self, place: Place, name: str, block_id: int) -> bool:
+        """Return whether a name belongs to a block, having noted it if it does."""
+        parsed, marker = parse_name(name), parse_marker(name)
+        if marker is not None and marker[0] == block_id:
+            self.markers.add(marker[1])
+        elif parsed is None or parsed[0] != block_id:
+            return False
+        elif parsed[1] is None:
+            self.data.add(place)
+        else:
+            self.checksums.append((place, parsed[1]))
+        return True
 
     def all_but(
         self, data: Place, checksums: tuple[Place, int]
@@ -96,7 +116,7 @@ class VolumeScan:
         await self._volume.quarantine.load()
         self._store.scrub_clock.not_before(await self._verified.load())
         groups: set[str] = set()
-        for place in (Place.BEING_WRITTEN, Place.FINALIZED):
+        for place in PLACES:
             await self._volume.make_below(place.value)
             for namespace in await self._directories(f"{root}/{place.value}"):
                 for first in await self._directories(f"{root}/{place.value}/{namespace}"):
@@ -113,27 +133,17 @@ class VolumeScan:
 
     async def _scan_group(self, group: str) -> None:
         blocks: dict[int, _Names] = {}
-        for place in (Place.BEING_WRITTEN, Place.FINALIZED):
+        for place in PLACES:
             path = f"{self._volume.root}/{place.value}/{group}"
-            if not await self._volume.disk.is_directory(path):
-                continue
             strangers = []
-            for name in await self._volume.disk.list_directory(path):
-                parsed, marker = parse_name(name), parse_marker(name)
-                if marker is not None and group_of(marker[0]) == group:
-                    blocks.setdefault(marker[0], _Names()).markers.add(marker[1])
-                    continue
-                if is_cut_off_write(name):
+            for name in await self._names_in(place, group):
+                parsed = parse_marker(name) or parse_name(name)
+                if parsed is not None and group_of(parsed[0]) == group:
+                    blocks.setdefault(parsed[0], _Names()).take(place, name, parsed[0])
+                elif is_cut_off_write(name):
                     await self._volume.disk.remove(f"{path}/{name}")
-                    continue
-                if parsed is None or group_of(parsed[0]) != group:
-                    strangers.append(name)
-                    continue
-                names = blocks.setdefault(parsed[0], _Names())
-                if parsed[1] is None:
-                    names.data.add(place)
                 else:
-                    names.checksums.append((place, parsed[1]))
+                    strangers.append(name)
             if strangers:
                 LOG.warning("put aside from %s: %s", path, ", ".join(strangers))
                 about = About(None, "their names say nothing that is known here")
@@ -145,12 +155,47 @@ class VolumeScan:
             slice_ = block_ids[start : start + AT_ONCE]
             await asyncio.gather(*(self._try_block(one, blocks[one]) for one in slice_))
 
+    async def _names_in(self, place: Place, group: str) -> list[str]:
+        path = f"{self._volume.root}/{place.value}/{group}"
+        if not await self._volume.disk.is_directory(path):
+            return []
+        return await self._volume.disk.list_directory(path)
+
     async def _try_block(self, block_id: int, names: _Names) -> None:
         """Look at one block; one that the disk does not let us look at is not served."""
-        try:
+        async with self._store.gates.hold(block_id):
+            try:
+                await self._scan_block(block_id, names)
+            except OSError as error:
+                self._leave(block_id, 0, error)
+
+    def _leave(self, block_id: int, tries: int, error: OSError) -> None:
+        LOG.error("block %016x is left as it is, and not served: %s", block_id, error)
+        self._volume.unread[block_id] = tries + 1
+
+    async def look_again(self) -> None:
+        """Look at the blocks of a volume in use which the disk did not let us look at; put aside
+        what has been unreadable for long."""
+        for block_id, tries in sorted(self._volume.unread.items()):
+            async with self._store.gates.hold(block_id):
+                del self._volume.unread[block_id]
+                try:
+                    await self._look_again(block_id, tries)
+                except OSError as error:
+                    self._leave(block_id, tries, error)
+
+    async def _look_again(self, block_id: int, tries: int) -> None:
+        known, names = self._store.get(block_id), _Names()
+        if known is not None and known.storage_id == self._volume.storage_id:
+            return  # it has been copied here anew
+        for place in PLACES:
+            for name in await self._names_in(place, group_of(block_id)):
+                names.take(place, name, block_id)
+        if tries < TRIES:
             await self._scan_block(block_id, names)
-        except OSError as error:
-            LOG.error("block %016x is left as it is, and not served: %s", block_id, error)
+        else:
+            reason = SetAside("the disk does not let it be read")
+            await self._set_aside(block_id, names, reason)
 
     async def _scan_block(self, block_id: int, names: _Names) -> None:
         found = await self._look(block_id, names)
@@ -192,11 +237,10 @@ class VolumeScan:
             self._volume.checksums_path(place, block_id, stamp),
             self._volume.cluster_id,
         )
-        data = b""
+        data = await self._volume.disk.read_file(path)
         try:
-            data = await self._volume.disk.read_file(path)
             return decode(data, cluster_id, block_id), None
-        except (DataDamaged, RequestRefused, OSError) as error:
+        except (DataDamaged, RequestRefused) as error:
             LOG.warning("%s: %s", path, error)
             return None, decode_header(data, cluster_id, block_id)
 
@@ -209,7 +253,7 @@ class VolumeScan:
             path = volume.data_path(decision.data_place, block_id)
             try:
                 await verify_file(volume, path, contents.length_bytes, contents.checksums)
-            except (ChecksumMismatch, OSError) as error:
+            except ChecksumMismatch as error:
                 await self._set_aside(block_id, names, SetAside(str(error), contents))
                 return
             await volume.publish(block_id, found.stamp, decision.data_place, found.place)
@@ -278,9 +322,6 @@ class VolumeScan:
                 offset += count
                 if count < len(buffer):
                     break
-        except OSError as error:
-            await self._set_aside(block_id, names, SetAside(str(error)))
-            return
         finally:
             await file.close()
         await self._clear(block_id, names.all_but(Place.BEING_WRITTEN, (found.place, found.stamp)))
@@ -322,16 +363,18 @@ class VolumeScan:
             await self._volume.put_aside(place, [name], about, self._mark)
 
     async def _add(self, replica: Replica) -> None:
-        """Take a replica into the store, which may be in use: the volume may have come back."""
-        async with self._store.gates.hold(replica.block_id):
-            other = self._store.get(replica.block_id)
-            if other is None:
-                self._store.add(replica)
-            else:
-                await self._add_better(other, replica)
+        """Take a replica into the store, which may be in use: the volume may have come back, or
+        all but this has been read before. The gate is held."""
+        other = self._store.get(replica.block_id)
+        if other is None:
+            self._store.add(replica)
+        else:
+            await self._add_better(other, replica)
+        if self._store.get(replica.block_id) is replica:
+            self._store.tell(ChangeKind.STORED, replica)
 
     async def _add_better(self, other: Replica, replica: Replica) -> None:
-        """Keep the better one of two on different volumes. The gate is held."""
+        """Keep the better one of two on different volumes."""
         worse, better = sorted((other, replica), key=_worth)
         LOG.warning("%s is on two volumes", better)
         if worse is other:

@@ -60,6 +60,8 @@ class Volume:
         """Why it is not healthy."""
         self.wants_check = asyncio.Event()
         """Something happened that the watch should look at now."""
+        self.unread: dict[int, int] = {}
+        """Blocks whose files the disk did not let us read or put aside, and how often."""
         self._room = Room(reserved_space_bytes)
         self._made: set[str] = set()  # directories known to exist: 65,536 per tree at most
 

@@ -123,6 +123,8 @@ class VolumeWatch:
             good_probes = good_probes + 1 if found and not found[1] else 0
             if found is not None:
                 await self._heed(home, volume, *found, good_probes)
+            if volume.unread and volume.state is not VolumeState.FAILED:
+                await self._look_again(volume)
             await asyncio.sleep(min(interval_s, LEAST_PAUSE_S))
 
     async def _heed(
@@ -137,6 +139,12 @@ class VolumeWatch:
             self._changed.set()
             lost = await self._store.lose(volume)
             LOG.error("volume %s is given up with its %d replicas", volume.root, lost)
+
+    async def _look_again(self, volume: Volume) -> None:
+        scan = VolumeScan(self._store, volume, self._machine.wall_clock_ms())
+        await scan.look_again()
+        for change in scan.damaged:
+            self._reporter.changed(change)
 
     async def _try_again(self, home: Home) -> None:
         """Use what is in the directory now, if it can be."""

@@ -231,7 +231,7 @@ def test_damage_while_a_datanode_was_down_is_found_by_its_start(kind: Kind) -> N
         kind.damage(world.storages["a"])
         world.namenode.pages.clear()
         await world.start("a")
-        await asyncio.sleep(10)
+        await asyncio.sleep(60)
         reported = [replica.state for replica in world.namenode.reported()]
         told = [change.kind for change in world.namenode.changes]
         if kind.restarted == Outcome.MENDED:
@@ -248,5 +248,31 @@ def test_damage_while_a_datanode_was_down_is_found_by_its_start(kind: Kind) -> N
         if kind.restarted == Outcome.MENDED:
             assert (await world.checksums(a))[0].digest == digest_of(DATA)
         assert bool(quarantined(world, "a")) == kind.quarantined_at_start
+
+    world.run(scenario())
+
+
+@pytest.mark.parametrize("path", [CHECKSUM_FILE, DATA_FILE], ids=["list", "data"])
+def test_what_cannot_be_read_for_a_while_when_a_datanode_starts_is_not_damaged(path: str) -> None:
+    """The data is read at a start only if its list of checksums has to be made anew."""
+    world = World()
+
+    async def scenario() -> None:
+        a = await stored(world)
+        await world.nodes["a"].stop()
+        storage = world.storages["a"]
+        if path == DATA_FILE:
+            list_flipped(storage)
+        storage.file(path).unreadable = True
+        world.namenode.pages.clear()
+        await world.start("a")
+        await asyncio.sleep(8)
+        assert (world.namenode.reported(), world.namenode.changes) == ([], [])
+        storage.file(path).unreadable = False
+        await asyncio.sleep(8)
+        (change,) = world.namenode.changes
+        assert (change.kind, change.replica.state) == (ChangeKind.STORED, ReplicaState.FINALIZED)
+        assert await world.read(a, (0, len(DATA))) == DATA
+        assert quarantined(world, "a") == []
 
     world.run(scenario())
