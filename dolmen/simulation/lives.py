@@ -210,6 +210,11 @@ class Lives:
             self._record("goes on")
             _loop().go_on(process)
 
+    def let_go(self) -> None:
+        """Nothing of it stands still any more, so that all of it can end."""
+        _loop().go_on(self.machine.process)
+        self.machine.storage.go_on()
+
     async def stop(self) -> None:
         """End the process cleanly."""
         if self._life is not None and self.process is not None:

@@ -139,6 +139,8 @@ class _Run:
         if running.done() and (error := running.exception()):
             self._cluster.find("the run ended", error)
         if self._cluster.found:
+            for lives in self._cluster.lives.values():
+                lives.let_go()
             running.cancel()
             what, cause = self._cluster.found[0]
             raise SimulationFailed(self._story(what, cause), self._trace.digest()) from cause

@@ -95,6 +95,11 @@ class SimStorage:
         self._devices.append(device)
         return device
 
+    def go_on(self) -> None:
+        """No device hangs any more."""
+        for device in self._devices:
+            device.go_on()
+
     def pull_out(self, path: str) -> SimDirectory:
         """Let a file system that was plugged in vanish, and return it."""
         parent, name = self._place(path)

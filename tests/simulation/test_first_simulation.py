@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from dolmen.simulation.fault_draws import Family
-from dolmen.simulation.faults import Kill, PowerLoss
-from dolmen.simulation.plan import NAMENODE, Plan, datanode_name
+from dolmen.simulation.faults import Kill, Pause, PowerLoss
+from dolmen.simulation.plan import NAMENODE, Plan, client_name, datanode_name
 from dolmen.simulation.plan_maker import make_plan
 from dolmen.simulation.run import SimulationFailed, replay_options, simulate
 from dolmen.simulation.work_plan import Work
@@ -68,7 +68,9 @@ def test_a_failure_tells_its_plan_and_how_to_see_it_again() -> None:
     deaths = tuple(
         Kill(at_ms=5_000, process=datanode_name(index), down_ms=200_000) for index in range(5)
     )
-    plan = Plan(seed=1, seconds=300, faults=deaths, work=Work(may_fail=False))
+    standing_still = Pause(at_ms=4_000, process=client_name(0), for_ms=300_000)
+    work = Work(may_fail=False)
+    plan = Plan(seed=1, seconds=300, faults=(standing_still, *deaths), work=work)
     with pytest.raises(SimulationFailed, match=r"failed: (BlockMissing|TooFewDatanodes)") as failed:
         simulate(plan)
     story = str(failed.value)

@@ -114,16 +114,18 @@ def volumes_of(lives: Lives) -> list[str]:
 
 
 def has_good(lives: Lives, block: Block) -> bool:
-    """Return whether a datanode's disk has a finalized replica that is what was committed."""
+    """Return whether a datanode's disk has a finalized replica that is what was committed, also if
+    it does not let anybody read it just now."""
     storage = lives.machine.storage
     for volume in volumes_of(lives):
         directory = f"{volume}/{block_directory(Place.FINALIZED, block.block_id)}"
         try:
             storage.file(f"{directory}/{checksums_name(block.block_id, block.stamp)}")
-            data = storage.file(f"{directory}/{data_name(block.block_id)}").readable_data()
+            file = storage.file(f"{directory}/{data_name(block.block_id)}")
         except OSError:
             continue
-        if block_digest(len(data), chunk_checksums(data)) == block.digest:
+        data = bytes(file.data)
+        if not file.unreadable and block_digest(len(data), chunk_checksums(data)) == block.digest:
             return True
     return False
 
