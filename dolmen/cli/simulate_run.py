@@ -26,8 +26,9 @@ SHRINK_RUNS = 5
 def told(plan: "Plan") -> Iterator[str]:
     """Yield what is going to be run."""
     racks = "1 rack" if plan.racks == 1 else f"{plan.racks} racks"
+    clients = "1 client" if plan.clients == 1 else f"{plan.clients} clients"
     yield (
-        f"seed {plan.seed}: {plan.datanodes} datanodes in {racks}, {plan.clients} clients,"
+        f"seed {plan.seed}: {plan.datanodes} datanodes in {racks}, {clients},"
         f" {plan.seconds / HOUR_S:.2f} virtual hours; work: {', '.join(plan.work.kinds)}"
     )
     kinds = Counter(str(type(fault).__struct_config__.tag) for fault in plan.faults)
