@@ -32,7 +32,13 @@ from fsspec_plugin.paths import (
     strip_protocol,
 )
 
-CLIENT_SETTINGS = ("retry_for", "connect_timeout", "segments_in_flight", "segment_size")
+CLIENT_SETTINGS = (
+    "retry_for",
+    "connect_timeout",
+    "segments_in_flight",
+    "segment_size",
+    "hedged_share",
+)
 """Settings that may be given as storage options, as text: `{"retry_for": "5s"}`."""
 
 # A lock that another thread held at a fork stays locked in the child for ever.

@@ -30,6 +30,10 @@ class ChecksumLists:
         self._kept_bytes = 0
         self._fetching: dict[Source, asyncio.Task[bytes]] = {}
 
+    def has(self, block: LocatedBlock) -> bool:
+        """Whether the checksums of `block` are here."""
+        return (block.block_id, block.stamp, block.length_bytes) in self._lists
+
     async def of(self, block: LocatedBlock, replica: ReplicaLocation) -> bytes:
         """Return the checksums of `block`, from `replica` if they are not here."""
         key = (block.block_id, block.stamp, block.length_bytes)

@@ -15,6 +15,7 @@ from dolmen.client.bulk import Datanodes
 from dolmen.client.checksum_lists import ChecksumLists
 from dolmen.client.connection import NamenodeConnection
 from dolmen.client.follow import follow
+from dolmen.client.hedging import Hedging, HedgingFigures
 from dolmen.client.hints import Hints
 from dolmen.client.leases import LeaseKeeper
 from dolmen.client.links import Links
@@ -86,6 +87,7 @@ class Client:
             options=options,
             namenode=self._namenode,
             datanodes=Datanodes(machine, options),
+            hedging=Hedging(options.hedged_share),
             leases=LeaseKeeper(self._namenode),
             hints=Hints(self._namenode),
             host=options.host or machine.host_name,
@@ -103,6 +105,11 @@ class Client:
     def user(self) -> str:
         """Who the namenode believes us to be."""
         return self._namenode.user
+
+    @property
+    def hedging(self) -> HedgingFigures:
+        """How many reads were asked of a second replica, and how that went."""
+        return self._links.hedging.figures
 
     def draw_name(self) -> str:
         """Return a name that nobody else has, for something temporary."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from dolmen.client.bulk import Datanodes
 from dolmen.client.connection import NamenodeConnection
+from dolmen.client.hedging import Hedging
 from dolmen.client.hints import Hints
 from dolmen.client.leases import LeaseKeeper
 from dolmen.client.options import ClientOptions
@@ -19,6 +20,7 @@ class Links:
     options: ClientOptions
     namenode: NamenodeConnection
     datanodes: Datanodes
+    hedging: Hedging
     leases: LeaseKeeper
     hints: Hints
     host: str

@@ -23,6 +23,7 @@ class ClientOptions:
     connect_timeout_ms: int = _DEFAULTS.connect_timeout_ms
     segment_bytes: int = _DEFAULTS.segment_size_bytes
     segments_in_flight: int = _DEFAULTS.segments_in_flight
+    hedged_share: float = _DEFAULTS.hedged_share
     streams: int = 16
     """Bulk reads at once over all readers of the client: enough for a few blocks from a few
     datanodes, few enough that each moves on well within its progress deadline."""
@@ -59,4 +60,5 @@ class ClientOptions:
             connect_timeout_ms=settings.connect_timeout_ms,
             segment_bytes=settings.segment_size_bytes,
             segments_in_flight=settings.segments_in_flight,
+            hedged_share=settings.hedged_share,
         )

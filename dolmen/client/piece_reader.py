@@ -1,18 +1,24 @@
-"""Reads one piece of one block into its place, from whichever replica has it right.
+"""Reads parts of one block into their places, from whichever replica has them right.
 
-The replicas are asked in the order of `core/replica_ranking`; each that fails is remembered and the
-next one is asked for what is still missing (`core/piece_progress`). When all have failed, the
-namenode is asked again where they are, until `retry_for` is over: it may have new ones, or fresh
-tokens, or the datanodes may just be starting.
+The replicas are asked in the order of `core/replica_ranking`; one that is late is raced against the
+next (`hedging`); each that fails is remembered and the next one is asked for what is still missing
+(`core/block_read`). When all have failed, the namenode is asked again where they are, until
+`retry_for` is over: it may have new ones, or fresh tokens, or the datanodes may just be starting.
 """
 
 import asyncio
 
 from dolmen.client.checksum_lists import ChecksumLists
-from dolmen.client.core.piece_progress import PieceProgress
-from dolmen.client.core.read_plan import Piece, checksums_of, runs, widen
-from dolmen.client.core.replica_ranking import rank_replicas
+from dolmen.client.core.block_read import BlockRead
+from dolmen.client.core.read_plan import checksums_of, runs, widen
+from dolmen.client.core.replica_ranking import (
+    Standing,
+    rank_replicas,
+    rival_among,
+    rotate_replicas,
+)
 from dolmen.client.file_blocks import BlockPlace, FileBlocks
+from dolmen.client.hedging import Contest
 from dolmen.client.links import Links
 from dolmen.protocol.block_messages import RangesFollow, ReadRanges
 from dolmen.protocol.checksums import CHUNK_BYTES, first_bad_chunk
@@ -32,97 +38,132 @@ TRIED_SHOWN = 12
 
 
 class PieceReader:
-    """Reads pieces for one reader."""
+    """Reads parts of blocks for one reader."""
 
     def __init__(self, links: Links, blocks: FileBlocks, checksums: ChecksumLists) -> None:
         self._links = links
         self._blocks = blocks
         self._checksums = checksums
 
-    async def read(self, place: BlockPlace, piece: Piece, buffer: memoryview) -> None:
-        """Fill `buffer` with the piece, verified; BlockMissing after `retry_for`."""
+    async def read(self, place: BlockPlace, read: BlockRead) -> None:
+        """Bring all that is wanted of the block, verified; BlockMissing after `retry_for`."""
         patience = self._links.patience()
         tried: dict[str, str] = {}
-        progress = PieceProgress(piece, buffer)
         while True:
             async with self._links.datanodes.streams:
-                while not progress.is_done and await self._read_on(place, progress, tried):
+                while not read.is_done and await self._read_on(place, read, tried):
                     pass
-            if progress.is_done:
+            if read.is_done:
                 return
             if not patience.left_s:
                 raise _missing(place.located, tried)
             await patience.pause()
             place = await self._blocks.renew(place)
 
-    async def _read_on(
-        self, place: BlockPlace, progress: PieceProgress, tried: dict[str, str]
-    ) -> bool:
+    async def _read_on(self, place: BlockPlace, read: BlockRead, tried: dict[str, str]) -> bool:
         """Read what is left, or a part of it, from any replica; return whether to go on at once."""
-        failures = self._links.datanodes.read_failures
-        untried, left_bytes, damaged = list(place.replicas), progress.piece.length, False
-        while untried:
-            # Ranked anew each time: other pieces learn of failures meanwhile.
-            failed = failures.current(asyncio.get_running_loop().time())
-            replica = rank_replicas(untried, self._links.host, failed)[0]
-            untried.remove(replica)
-            try:
-                await self._read_from(place.located, replica, progress)
-            except AccessDenied as error:
-                tried[replica.address] = error.message
-                return False  # not the datanode's fault: the token is too old
-            except DolmenError as error:
-                tried[replica.address] = error.message
-                self._blame(place.located, replica, error)
-                damaged |= isinstance(error, DataDamaged)
-            else:
-                failures.clear(replica.datanode_id)
-            if progress.piece.length < left_bytes:
-                return True
-        return damaged and progress.narrow()
+        left_bytes = read.left_bytes
+        turn = read.wanted[0].offset // self._links.options.read_piece_bytes
+        asking = _Asking(self._links, self._checksums, place, turn)
+        contest = Contest(
+            "listed" if self._checksums.has(place.located) else "unlisted",
+            read,
+            asking.ask,
+            asking.failed,
+            asking.rival,
+        )
+        while asking.untried:
+            await self._links.hedging.run(asking.next(), contest)
+            if read.left_bytes < left_bytes:
+                break
+        tried.update(asking.tried)
+        if asking.is_denied:
+            return False
+        return read.left_bytes < left_bytes or (asking.met_damage and read.narrow())
 
-    def _blame(self, block: LocatedBlock, replica: ReplicaLocation, error: DolmenError) -> None:
-        now_s = asyncio.get_running_loop().time()
-        self._links.datanodes.read_failures.add(replica.datanode_id, now_s)
+
+class _Asking:
+    """The replicas of one block, each of them asked once."""
+
+    def __init__(
+        self, links: Links, checksums: ChecksumLists, place: BlockPlace, turn: int
+    ) -> None:
+        self._links = links
+        self._checksums = checksums
+        self._block: LocatedBlock = place.located
+        self.untried = rotate_replicas(place.replicas, turn)
+        self.tried: dict[str, str] = {}
+        self.is_denied = False
+        self.met_damage = False
+
+    def next(self) -> ReplicaLocation:
+        """Return whom to ask now; he is not asked again."""
+        # Ranked anew each time: other reads learn of failures meanwhile.
+        replica = rank_replicas(self.untried, self._standing())[0]
+        self.untried.remove(replica)
+        return replica
+
+    def rival(self) -> ReplicaLocation | None:
+        """Return whom to race against the one that is late."""
+        return rival_among(self.untried, self._standing())
+
+    def failed(self, replica: ReplicaLocation, error: DolmenError) -> None:
+        """Remember that he failed, and tell the namenode if his bytes were wrong."""
+        self.tried[replica.address] = error.message
+        if replica in self.untried:
+            self.untried.remove(replica)
+        if isinstance(error, AccessDenied):
+            self.is_denied = True  # not the datanode's fault: the token is too old
+            self.untried.clear()
+            return
+        self.met_damage |= isinstance(error, DataDamaged)
+        self._links.datanodes.read_failures.add(replica.datanode_id, _now_s())
         if isinstance(error, ChecksumMismatch):
+            block = self._block
             hint = ReportCorruptReplica(block.block_id, block.stamp, replica.datanode_id)
             self._links.hints.report(hint)
 
-    async def _read_from(
-        self, block: LocatedBlock, replica: ReplicaLocation, progress: PieceProgress
-    ) -> None:
+    async def ask(self, replica: ReplicaLocation, read: BlockRead) -> None:
+        """Fill what `read` wants from one replica."""
+        block = self._block
         checksums = await self._checksums.of(block, replica)
-        piece = progress.wanted
-        wide = widen(piece.offset, piece.length, block.length_bytes)
-        head = ReadRanges(block.token, block.block_id, block.stamp, (wide,))
+        wide = tuple(widen(each.offset, each.length, block.length_bytes) for each in read.wanted)
+        length_bytes = sum(length for _, length in wide)
+        head = ReadRanges(block.token, block.block_id, block.stamp, wide)
         asking = self._links.datanodes.asking(replica.address, head, RangesFollow)
         async with asking as (reply, body):
-            if (reply.length_bytes, body.length_bytes) != (wide[1], wide[1]):
+            if (reply.length_bytes, body.length_bytes) != (length_bytes, length_bytes):
                 raise ChecksumMismatch(
-                    f"{body.length_bytes} bytes came where {wide[1]} were asked for"
+                    f"{body.length_bytes} bytes came where {length_bytes} were asked for"
                 )
-            await _receive(body, block, checksums, progress)
+            await _receive(body, block, checksums, read)
+        self._links.datanodes.read_failures.clear(replica.datanode_id)
+
+    def _standing(self) -> Standing:
+        now_s = _now_s()
+        failed = self._links.datanodes.read_failures.current(now_s)
+        return Standing(self._links.host, failed, self._links.hedging.lost.current(now_s))
 
 
 async def _receive(
-    body: IncomingBody, block: LocatedBlock, checksums: bytes, progress: PieceProgress
+    body: IncomingBody, block: LocatedBlock, checksums: bytes, read: BlockRead
 ) -> None:
-    """Receive a widened range: whole runs straight into their place, edges through a small
+    """Receive widened ranges: whole runs straight into their place, edges through a small
     buffer."""
     edge = memoryview(bytearray(CHUNK_BYTES))
-    piece = progress.wanted
-    for run in runs(piece.offset, piece.length, block.length_bytes, PIECE_BYTES):
-        received = progress.buffer[: run.length] if run.is_whole else edge[: run.length]
-        await body.read_into(received)
-        bad = first_bad_chunk(received, checksums_of(checksums, run.offset, run.length))
-        if bad is not None:
-            if run.is_whole:
-                progress.got(bad * CHUNK_BYTES)
-            number = run.offset // CHUNK_BYTES + bad
-            raise ChecksumMismatch(f"chunk {number} fails its checksum")
-        if not run.is_whole:
-            progress.buffer[: run.keep] = edge[run.skip : run.skip + run.keep]
-        progress.got(run.keep)
+    for piece in read.wanted:
+        for run in runs(piece.offset, piece.length, block.length_bytes, PIECE_BYTES):
+            received = read.buffer[: run.length] if run.is_whole else edge[: run.length]
+            await body.read_into(received)
+            bad = first_bad_chunk(received, checksums_of(checksums, run.offset, run.length))
+            if bad is not None:
+                if run.is_whole:
+                    read.got(bad * CHUNK_BYTES)
+                number = run.offset // CHUNK_BYTES + bad
+                raise ChecksumMismatch(f"chunk {number} fails its checksum")
+            if not run.is_whole:
+                read.buffer[: run.keep] = edge[run.skip : run.skip + run.keep]
+            read.got(run.keep)
 
 
 def _missing(block: LocatedBlock, tried: dict[str, str]) -> BlockMissing:
@@ -132,3 +173,7 @@ def _missing(block: LocatedBlock, tried: dict[str, str]) -> BlockMissing:
         f"no replica of block {format_block_id(block.block_id)} can be read:"
         f" {story or 'no living datanode has one'}"
     )
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()

@@ -9,6 +9,7 @@ import asyncio
 from types import TracebackType
 
 from dolmen.client.checksum_lists import ChecksumLists
+from dolmen.client.core.block_read import BlockRead, Part
 from dolmen.client.core.read_plan import next_piece
 from dolmen.client.file_blocks import FileBlocks
 from dolmen.client.links import Links
@@ -99,7 +100,8 @@ class Reader:
                 continue  # another stream took this piece while the block was being located
             block = (place.located.offset_bytes, place.located.length_bytes)
             piece = next_piece(position, whole.end, block, self.piece_bytes)
-            await self._pieces.read(place, piece, whole.take(piece.length))
+            part = Part(piece, whole.take(piece.length))
+            await self._pieces.read(place, BlockRead([part]))
 
     def _check(self, offset: int, length: int) -> None:
         if self._closed:

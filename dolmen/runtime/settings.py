@@ -169,6 +169,14 @@ class Settings:
         "Segments a writer has on their way: enough that every datanode of a pipeline is busy;"
         " times segment_size, this is a writer's memory.",
     )
+    hedged_share: float = row(
+        FRACTION,
+        "0.05",
+        ("0", "1"),
+        "Share of a client's reads that may be asked of a second replica because the first is late:"
+        " enough for the slowest twentieth, too little to weigh on a cluster that is busy; 0 asks"
+        " nobody twice.",
+    )
     checkpoint_every: int = row(
         COUNT,
         "200000",

@@ -248,11 +248,11 @@ MUTANTS = (
         (
             Change(
                 "dolmen/client/file_blocks.py",
-                "            request = LocateBlocks(self._info.inode_id,",
-                "            from dolmen.protocol.client_messages import GetInfo\n"
-                "            asked = GetInfo(self._info.path)\n"
-                "            now = await self._links.namenode.call(asked, FileInfo)\n"
-                "            request = LocateBlocks(now.inode_id,",
+                "        inode_id, cut_txid = self._info.inode_id, self._info.cut_txid\n",
+                "        from dolmen.protocol.client_messages import GetInfo\n"
+                "        asked = GetInfo(self._info.path)\n"
+                "        now = await self._links.namenode.call(asked, FileInfo)\n"
+                "        inode_id, cut_txid = now.inode_id, now.cut_txid\n",
             ),
         ),
         test="tests/unit/client/test_reading.py",

@@ -6,7 +6,7 @@ raise, wait for ever, or kill the process.
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +54,8 @@ class ScriptedDatanode:
         self.replicas: dict[int, Replica] = {}
         self.alive = False
         self.fault: Fault = no_fault
+        self.spoil: Callable[[Outgoing], Outgoing] = lambda outgoing: outgoing
+        """What becomes of the answers to reads."""
         self.served: Counter[str] = Counter()
         self.transport: SimTransport | None = None
 
@@ -157,7 +159,9 @@ class ScriptedDatanode:
         data = b"".join(
             bytes(replica.data[offset : offset + length]) for offset, length in head.ranges
         )
-        return Outgoing(blocks.encode_head(blocks.RangesFollow(len(data))), body_of(data))
+        return self.spoil(
+            Outgoing(blocks.encode_head(blocks.RangesFollow(len(data))), body_of(data))
+        )
 
 
 async def for_ever(request: Any) -> None:

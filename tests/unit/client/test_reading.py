@@ -1,8 +1,9 @@
 """Readers on simulated machines: any range is right, whichever replica has to be left."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from random import Random
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -27,13 +28,18 @@ from tests.unit.client.scripted_namenode import BLOCK_BYTES, StoredFile, no_faul
 DATA = Random(2).randbytes(3 * BLOCK_BYTES + 12345)
 
 
-def on_world(test: Callable[[World, Client], Awaitable[None]], **options: Any) -> None:
+def on_world(
+    test: Callable[[World, Client], Awaitable[None]],
+    others: Mapping[str, bytes] = MappingProxyType({}),
+    **options: Any,
+) -> None:
     """Run a test with a file `/a` of DATA, four blocks long, and a client that has not read it."""
 
     async def main() -> None:
         world = await World().start()
         writer = world.client("writer")
-        await writer.write_file("/a", DATA)
+        for path, data in {"/a": DATA, **others}.items():
+            await writer.write_file(path, data)
         await writer.close()
         client = world.client(**options)
         try:
@@ -80,7 +86,7 @@ def test_many_tasks_read_one_file_at_once() -> None:
             parts = await asyncio.gather(*(reader.read_at(start, 70_001) for start in starts))
         assert b"".join(parts) == DATA
         lists = sum(datanode.served["ReadChecksums"] for datanode in world.datanodes.values())
-        assert lists == 4  # one for each block
+        assert 4 <= lists <= 3 * 4  # at most one for each block and datanode
 
     on_world(test)
 
@@ -238,7 +244,6 @@ def test_a_reader_of_a_file_that_was_cut_reads_the_blocks_it_knows_and_asks_for_
 
 def test_a_reader_of_a_file_that_was_joined_to_another_finds_its_blocks_there() -> None:
     async def test(world: World, client: Client) -> None:
-        await client.write_file("/b", b"first")
         reader = await client.open_reader("/a")
         await reader.read_at(0, len(DATA))  # all its pages are known
         target = world.namenode.files[world.namenode.paths["/b"]]
@@ -247,7 +252,7 @@ def test_a_reader_of_a_file_that_was_joined_to_another_finds_its_blocks_there() 
         await asyncio.sleep(300)
         assert await reader.read_at(0, len(DATA)) == DATA
 
-    on_world(test)
+    on_world(test, {"/b": b"first"})
 
 
 def test_a_reader_of_a_file_that_grew_keeps_its_length_and_reads_no_new_byte() -> None:
@@ -255,14 +260,13 @@ def test_a_reader_of_a_file_that_grew_keeps_its_length_and_reads_no_new_byte() -
 
     async def test(world: World, client: Client) -> None:
         reader = await client.open_reader("/a")
-        await client.write_file("/longer", DATA + b"appended")
         longer = world.namenode.files[world.namenode.paths["/longer"]]
         file = change(world, length_bytes=len(DATA) + 8, changed_txid=9)
         world.namenode.files[99] = StoredFile(99, file.block_size_bytes, file.blocks, file.info)
         file.blocks = file.blocks[:3] + longer.blocks[3:]
         assert await reader.read_at(0, len(DATA) + 100) == DATA
 
-    on_world(test)
+    on_world(test, {"/longer": DATA + b"appended"})
 
 
 def test_a_block_that_is_not_what_it_was_is_not_read() -> None:

@@ -5,7 +5,13 @@ from random import Random
 
 from dolmen.client.core.pipelines import Pipeline, enough_replicas
 from dolmen.client.core.recent_failures import FAILURES_LIMIT, RecentFailures
-from dolmen.client.core.replica_ranking import rank_replicas, shuffle_replicas
+from dolmen.client.core.replica_ranking import (
+    Standing,
+    rank_replicas,
+    rival_among,
+    rotate_replicas,
+    shuffle_replicas,
+)
 from dolmen.client.core.retry_schedule import FIRST_PAUSE_S, LONGEST_PAUSE_S, pauses
 from dolmen.protocol.client_messages import ReplicaLocation
 from dolmen.protocol.tokens import Target
@@ -23,14 +29,17 @@ def test_pauses_have_full_jitter_and_a_cap_that_grows_to_its_limit() -> None:
     assert min(each[-1] for each in drawn) < 0.1 * LONGEST_PAUSE_S
 
 
-def test_our_own_host_comes_first_then_the_fresh_then_the_stale_then_the_failed() -> None:
-    replicas = [location("failed"), location("stale", stale=True), location("far"), location("own")]
-    ranked = rank_replicas(replicas, "host-own", {"failed"})
-    assert [each.datanode_id for each in ranked] == ["own", "far", "stale", "failed"]
+def test_our_own_host_comes_first_then_the_fresh_then_the_stale_then_the_slow_then_the_failed() -> (
+    None
+):
+    names = ("failed", "slow", "far", "own")
+    replicas = [*map(location, names), location("stale", stale=True)]
+    ranked = rank_replicas(replicas, Standing("host-own", {"failed"}, {"slow"}))
+    assert [each.datanode_id for each in ranked] == ["own", "far", "stale", "slow", "failed"]
 
 
 def test_our_own_host_does_not_beat_a_failure() -> None:
-    ranked = rank_replicas([location("own"), location("far")], "host-own", {"own"})
+    ranked = rank_replicas([location("own"), location("far")], Standing("host-own", {"own"}))
     assert [each.datanode_id for each in ranked] == ["far", "own"]
 
 
@@ -39,6 +48,22 @@ def test_chance_spreads_readers_over_equal_replicas() -> None:
     firsts = {shuffle_replicas(replicas, Random(seed))[0].datanode_id for seed in range(20)}
     assert firsts == {"a", "b", "c"}
     assert sorted(shuffle_replicas(replicas, Random(1)), key=str) == sorted(replicas, key=str)
+
+
+def test_the_pieces_of_a_block_take_turns_at_its_replicas() -> None:
+    replicas = [location(name) for name in "abc"]
+    firsts = [rotate_replicas(replicas, turn)[0].datanode_id for turn in range(4)]
+    assert firsts == ["a", "b", "c", "a"]
+    assert rotate_replicas([], 5) == []
+
+
+def test_who_is_late_is_raced_against_the_next_one_that_did_not_fail() -> None:
+    replicas = [location("slow"), location("far"), location("failed")]
+    standing = Standing("host", {"failed"}, {"slow"})
+    assert rival_among(replicas, standing) == replicas[1]
+    assert rival_among(replicas[:1], standing) == replicas[0]
+    assert rival_among(replicas[2:], standing) is None
+    assert rival_among([], standing) is None
 
 
 def test_a_failure_is_forgotten_after_a_while_or_when_the_datanode_serves_again() -> None:
