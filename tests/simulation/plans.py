@@ -1,4 +1,7 @@
-"""How plans are drawn, so that one that fails shrinks: fewer faults, less work, a shorter run."""
+"""How plans are drawn, so that one that fails shrinks: fewer faults, less work, a shorter run.
+
+Faults may lie in any way over each other here, so none that destroys anything is among them.
+"""
 
 import hypothesis.strategies as st
 
@@ -13,8 +16,10 @@ DATANODES = 5
 CLIENTS_MAX = 3
 DOWN_MS_MAX = 30_000
 TURNS_MAX = 200
+CLOCK_AHEAD_MS_MAX = 5_000
 
 seeds = st.integers(0, 2**32)
+spans_ms = st.integers(1, DOWN_MS_MAX)
 works = st.builds(
     Work,
     kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=4, unique=True).map(tuple),
@@ -33,7 +38,8 @@ def plans(draw: st.DrawFn, seconds_max: int = 200) -> Plan:
         seconds,
         DATANODES,
         clients,
-        racks=draw(st.sampled_from((1, 2))),
+        racks=draw(st.sampled_from((1, 2, 3))),
+        volumes=draw(st.sampled_from((1, 2))),
         pace=draw(st.sampled_from(PACES)),
         faults=tuple(sorted(found, key=lambda fault: fault.at_ms)),
         work=draw(works),
@@ -41,19 +47,73 @@ def plans(draw: st.DrawFn, seconds_max: int = 200) -> Plan:
 
 
 def _faults(seconds: int, clients: int) -> st.SearchStrategy[AnyFault]:
-    servers = [NAMENODE, *(datanode_name(index) for index in range(DATANODES))]
-    processes = st.sampled_from([*servers, *(client_name(index) for index in range(clients))])
-    at_ms, down_ms = st.integers(0, seconds * 1000), st.integers(1, DOWN_MS_MAX)
-    turns = st.integers(0, TURNS_MAX)
+    datanodes = [datanode_name(index) for index in range(DATANODES)]
+    servers = [NAMENODE, *datanodes]
+    hosts = [*servers, *(client_name(index) for index in range(clients))]
+    at_ms = st.integers(0, seconds * 1000)
     return st.one_of(
-        st.builds(faults.Kill, at_ms=at_ms, process=processes, down_ms=down_ms, turn=turns),
+        _of_processes(at_ms, servers, hosts),
+        _of_networks(at_ms, hosts),
+        _of_disks(at_ms, datanodes),
+        st.builds(
+            faults.ClockJump,
+            at_ms=at_ms,
+            process=st.sampled_from(servers),
+            ahead_ms=st.integers(-CLOCK_AHEAD_MS_MAX, CLOCK_AHEAD_MS_MAX),
+        ),
+    )
+
+
+def _of_processes(
+    at_ms: st.SearchStrategy[int], servers: list[str], hosts: list[str]
+) -> st.SearchStrategy[AnyFault]:
+    turns, process = st.integers(0, TURNS_MAX), st.sampled_from(hosts)
+    return st.one_of(
+        st.builds(faults.Kill, at_ms=at_ms, process=process, down_ms=spans_ms, turn=turns),
         st.builds(
             faults.PowerLoss,
             at_ms=at_ms,
             process=st.sampled_from(servers),
-            down_ms=down_ms,
+            down_ms=spans_ms,
             keeps=st.sampled_from(Keeps),
             turn=turns,
         ),
-        st.builds(faults.Pause, at_ms=at_ms, process=processes, for_ms=down_ms),
+        st.builds(faults.Pause, at_ms=at_ms, process=process, for_ms=spans_ms),
+    )
+
+
+def _of_networks(at_ms: st.SearchStrategy[int], hosts: list[str]) -> st.SearchStrategy[AnyFault]:
+    pairs = st.lists(st.sampled_from(hosts), min_size=2, max_size=2, unique=True)
+    return st.one_of(
+        st.builds(
+            lambda at_ms, for_ms, pair, one_way: faults.Cut(
+                at_ms=at_ms, for_ms=for_ms, source=pair[0], target=pair[1], one_way=one_way
+            ),
+            at_ms,
+            spans_ms,
+            pairs,
+            st.booleans(),
+        ),
+        st.builds(
+            lambda at_ms, pair: faults.HalfOpen(at_ms=at_ms, source=pair[0], target=pair[1]),
+            at_ms,
+            pairs,
+        ),
+        st.builds(
+            faults.PacketLoss, at_ms=at_ms, for_ms=spans_ms, chance=st.sampled_from((0.01, 0.1))
+        ),
+        st.builds(
+            faults.Resets, at_ms=at_ms, for_ms=spans_ms, chance=st.sampled_from((0.002, 0.01))
+        ),
+    )
+
+
+def _of_disks(at_ms: st.SearchStrategy[int], datanodes: list[str]) -> st.SearchStrategy[AnyFault]:
+    process, chances = st.sampled_from(datanodes), st.sampled_from((0.02, 0.3))
+    times = st.sampled_from((10, 100))
+    return st.one_of(
+        st.builds(faults.SlowDisk, at_ms=at_ms, for_ms=spans_ms, process=process, times=times),
+        st.builds(faults.HungDisk, at_ms=at_ms, for_ms=spans_ms, process=process),
+        st.builds(faults.FullDisk, at_ms=at_ms, for_ms=spans_ms, process=process),
+        st.builds(faults.ReadErrors, at_ms=at_ms, for_ms=spans_ms, process=process, chance=chances),
     )
