@@ -132,6 +132,18 @@ def test_a_log_with_a_segment_left_out_or_swapped_is_refused(
             believe(broken)
 
 
+@given(st.lists(st.binary(max_size=30), min_size=3, max_size=3, unique=True))
+def test_a_batch_of_another_history_does_not_follow_though_its_number_fits(
+    groups: list[bytes],
+) -> None:
+    begun, other, later = groups
+    mine, foreign = make_batch(START, 1, [begun]), make_batch(START, 1, [other])
+    next_one = make_batch(START.follow(foreign), 1, [later])
+    data = encode_segment_header(CLUSTER, START, 1) + encode_batch(mine) + encode_batch(next_one)
+    with pytest.raises(DataDamaged):
+        believe([data])
+
+
 @given(st.integers(0, len(STAMPED) - 1))
 def test_a_manifest_that_was_cut_does_not_count(length: int) -> None:
     if length == len(STAMPED) - 1:  # all but the end of the line: nothing is missing
