@@ -192,21 +192,20 @@ def test_of_two_writers_of_a_path_the_last_close_wins_and_the_other_leaves_nothi
     on_cluster(tmp_path, test)
 
 
-def kill_in_mid_write(url: str) -> None:
+def kill_in_mid_write(cluster: RealCluster) -> None:
+    url = f"dolmen://{cluster.address}/x"
     with subprocess.Popen(
         [sys.executable, "-c", ENDLESS_WRITER, url], stdout=subprocess.PIPE
     ) as process:
         assert process.stdout is not None
-        for _ in range(4):
-            process.stdout.readline()
+        while not cluster.all_files_on_disk():
+            assert process.stdout.readline(), "it ended by itself"
         process.kill()
 
 
 def test_a_writer_killed_in_mid_write_leaves_nothing(tmp_path: Path) -> None:
     async def test(cluster: RealCluster, client: Client) -> None:
-        url = f"dolmen://{cluster.address}/x"
-        await asyncio.to_thread(kill_in_mid_write, url)
-        assert cluster.all_files_on_disk()
+        await asyncio.to_thread(kill_in_mid_write, cluster)
         assert [entry.path for entry in await client.list_directory("/")] == []
         await cluster.until_disks_hold(0)
         report = await client.report()
@@ -243,7 +242,8 @@ def test_deleted_files_vanish_from_the_disks_and_open_readers_go_on(tmp_path: Pa
         assert await client.read_file("/kept") == DATA
         assert await client.read_file("/replaced") == b"short"
 
-    on_cluster(tmp_path, test)
+    # Longer than a busy machine needs from the deletion to the last read.
+    on_cluster(tmp_path, test, block_token_life="10s")
 
 
 def test_a_cluster_that_was_down_comes_up_as_it_was(tmp_path: Path) -> None:

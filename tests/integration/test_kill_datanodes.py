@@ -137,8 +137,9 @@ def test_all_datanodes_die_at_once_and_come_back_under_a_writer_and_a_reader(
             assert await reader.read_at(0, 1000) == DATA[:1000]
             for datanode in cluster.datanodes:
                 datanode.kill()
-            report = await cluster.until(client, lambda now: now.dead_datanodes == 3)
-            assert report.missing_blocks == 6
+            report = await cluster.until(
+                client, lambda now: (now.dead_datanodes, now.missing_blocks) == (3, 6)
+            )
             assert report.under_replicated_blocks == 0
             reading = asyncio.create_task(reader.read_at(0, reader.length_bytes))
             writing = asyncio.create_task(writer.write(DATA[5 << 19 :]))

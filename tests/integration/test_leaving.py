@@ -95,8 +95,7 @@ def test_a_datanode_leaves_under_load_and_every_byte_is_read_without_it(tmp_path
             leaving.kill()
             await load.more(ROUNDS_AT_LEAST)
             await _end(tasks)
-            report = await cluster.until(client, is_whole)
-            assert report.dead_datanodes == 0
+            await cluster.until(client, lambda now: is_whole(now) and not now.dead_datanodes)
             for name in load.written:
                 await load.check(name)
         fsck = json.loads(cluster.shell.output("fsck", "--json").splitlines()[-1])
