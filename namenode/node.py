@@ -302,6 +302,7 @@ def _namesystem_settings(settings: Settings) -> NamesystemSettings:
         replication=settings.replication,
         min_replicas=settings.min_replicas,
         delete_after_ms=settings.delete_after_ms,
+        lease_soft_limit_ms=settings.lease_soft_limit_ms,
         lease_hard_limit_ms=settings.lease_hard_limit_ms,
         block_token_life_ms=settings.block_token_life_ms,
         answered_life_ms=settings.answered_life_ms,

@@ -14,7 +14,14 @@ from namenode.core.edits import (
     PipelineUpdated,
     StampIssued,
 )
-from namenode.core.lookup import find_child, find_file_block, load_block, load_inode
+from namenode.core.lookup import (
+    find_child,
+    find_file_block,
+    find_inode,
+    find_lease,
+    load_block,
+    load_inode,
+)
 from namenode.core.records import LEASE, Block, BlockState, Inode, Lease
 
 
@@ -120,6 +127,10 @@ def _publish(change: Change, edit: FilePublished) -> None:
 
 
 def _drop(change: Change, edit: FileDropped) -> None:
+    lease = find_lease(change.writer, edit.inode_id)
+    target = find_inode(change.writer, lease.target_id) if lease is not None else None
+    if target is not None:
+        change.put_inode(replace(target, draft_id=0))
     change.writer.delete(tables.LEASES, tables.number_key(edit.inode_id))
     change.doom(load_inode(change.writer, edit.inode_id), edit.due_ms)
 

@@ -52,6 +52,8 @@ def _reclaim(change: Change, edit: BlocksReclaimed) -> None:
     if left:
         change.put_inode(replace(inode, block_count=left, changed_txid=change.txid))
         return
+    if inode.hidden:
+        change.set_meta(hidden_files=change.meta.hidden_files - 1)
     change.delete_inode(inode.inode_id)
     writer.delete(tables.DOOMED, tables.doomed_key(inode.doomed_due_ms, inode.inode_id))
 

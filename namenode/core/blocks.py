@@ -96,10 +96,11 @@ def last_block(case: Case, inode: Inode) -> Block | None:
     """Return the last block of a file, if it has one."""
     if not inode.block_count:
         return None
-    return _block_at(case, inode, inode.block_count - 1)
+    return block_at(case, inode, inode.block_count - 1)
 
 
-def _block_at(case: Case, inode: Inode, index: int) -> Block:
+def block_at(case: Case, inode: Inode, index: int) -> Block:
+    """Return block number `index` of a file, which it must have."""
     block_id = find_file_block(case.view, inode.inode_id, index)
     return load_block(case.view, -1 if block_id is None else block_id)
 
@@ -130,10 +131,29 @@ def commit_last(
     return (BlockCommitted(last.block_id, committed.length_bytes, committed.digest),)
 
 
+def unfinished(case: Case, inode: Inode, commits: tuple[BlockCommitted, ...]) -> tuple[Block, ...]:
+    """Return the last two blocks as they will be: the ones before were complete (see above)."""
+    last = last_block(case, inode)
+    if last is None:
+        return ()
+    committed = tuple(
+        msgspec.structs.replace(
+            last,
+            state=BlockState.COMMITTED,
+            length_bytes=commit.length_bytes,
+            digest=commit.digest,
+        )
+        for commit in commits
+    )
+    if not last.index:
+        return committed
+    return (block_at(case, inode, last.index - 1), *committed)
+
+
 def _wait_for_earlier(case: Case, inode: Inode, index: int) -> Waits | None:
     if index < 2:
         return None
-    return wait_for(case, inode, (_block_at(case, inode, index - 2),))
+    return wait_for(case, inode, (block_at(case, inode, index - 2),))
 
 
 def wait_for(case: Case, inode: Inode, blocks: tuple[Block, ...]) -> Waits | None:

@@ -7,6 +7,7 @@ import msgspec
 from dolmen.protocol.errors import InvalidRequest, TooFewDatanodes
 from dolmen.protocol.tokens import ClusterKeys
 from namenode.core.knowledge import Knowledge
+from namenode.core.leases import LeaseTable
 from namenode.core.lookup import load_meta
 from namenode.core.records import Meta
 from namenode.core.tables import View
@@ -30,6 +31,7 @@ class NamesystemSettings(msgspec.Struct, frozen=True):
     replication: int = 3
     min_replicas: int = 2
     delete_after_ms: int = 60_000
+    lease_soft_limit_ms: int = 60_000
     lease_hard_limit_ms: int = 20 * 60_000
     block_token_life_ms: int = 10 * 60_000
     answered_life_ms: int = 10 * 60_000
@@ -41,6 +43,7 @@ class World(msgspec.Struct, frozen=True):
     settings: NamesystemSettings
     keys: ClusterKeys
     knowledge: Knowledge
+    leases: LeaseTable
 
     def required_replicas(self, replication: int) -> int:
         """Return how many replicas make a block of this replication durable (rule 17)."""

@@ -43,7 +43,7 @@ from namenode.core.locations import Reader
 from namenode.core.lookup import load_meta
 from namenode.core.membership import known_storages
 from namenode.core.news import News
-from namenode.core.outcome import AdminStateChanged, Effect, LeaseEnded, LeaseTouched
+from namenode.core.outcome import AdminStateChanged, Effect, NamespaceEffect
 from namenode.core.placement import Place, Request, choose
 from namenode.core.records import DATANODE, Block
 from namenode.core.redundancy import Redundancy, RepairOptions
@@ -309,8 +309,8 @@ class Cluster:
     # ------------------------------------------------------------ upkeep
 
     def release(self, effects: tuple[Effect, ...], view: View, now: Moment) -> None:
-        """Take the effects of edits that have been committed; those on leases are not for here."""
-        ours = [e for e in effects if not isinstance(e, LeaseTouched | LeaseEnded)]
+        """Take the effects of committed edits; those for the namespace half are not for here."""
+        ours = [e for e in effects if not isinstance(e, NamespaceEffect)]
         if ours:
             with self._changing(view) as tables:
                 self._upkeep.release(ours, tables, now)

@@ -193,6 +193,46 @@ class FutureGivenUp(Edit, frozen=True, tag=21):
     next_stamp: int
 
 
+class DraftAttached(Edit, frozen=True, tag=22):
+    """An unpublished file is the draft of this one: its blocks are meant for it."""
+
+    draft_id: int
+    inode_id: int
+
+
+class HiddenFileMade(Edit, frozen=True, tag=23):
+    """A doomed file in no directory, which keeps what another gives up for those who read it."""
+
+    inode_id: int
+    of_id: int
+    due_ms: int
+    time_ms: int
+
+
+class BlocksMoved(Edit, frozen=True, tag=24):
+    """`count` blocks of a file, from number `first_index` on, come behind those of another."""
+
+    source_id: int
+    first_index: int
+    count: int
+    inode_id: int
+
+
+class FileExtended(Edit, frozen=True, tag=25):
+    """The file's blocks are others now; `cut`: it has not all the bytes any more that it had."""
+
+    inode_id: int
+    modified_ms: int
+    cut: bool = False
+
+
+class FileJoined(Edit, frozen=True, tag=26):
+    """A file, whose blocks another has now, is gone with its entry."""
+
+    inode_id: int
+    time_ms: int
+
+
 AnyEdit = (
     ClusterFormatted
     | EpochRaised
@@ -215,6 +255,11 @@ AnyEdit = (
     | CallAnswered
     | AdminStateSet
     | FutureGivenUp
+    | DraftAttached
+    | HiddenFileMade
+    | BlocksMoved
+    | FileExtended
+    | FileJoined
 )
 
 EDIT_LIMIT_BYTES = 64 * 1024

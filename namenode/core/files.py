@@ -19,19 +19,17 @@ from dolmen.protocol.client_messages import (
 from dolmen.protocol.errors import InvalidRequest, IsADirectory, Overloaded, PathExists
 from dolmen.protocol.identifiers import format_path, parse_path
 from namenode.core import tables
-from namenode.core.blocks import commit_last, last_block, wait_for
+from namenode.core.blocks import commit_last, unfinished, wait_for
 from namenode.core.case import Case, check_mode, check_time
-from namenode.core.edits import BlockCommitted, FileCreated, FileDropped, FilePublished
+from namenode.core.edits import FileCreated, FileDropped, FilePublished
 from namenode.core.leases import LEASES_LIMIT, held_file
 from namenode.core.lookup import (
     Names,
     Resolved,
     file_block_ids,
-    find_file_block,
     find_inode,
     find_lease,
     info_of,
-    load_block,
     resolve,
 )
 from namenode.core.namespace import check_replication, check_room, forgotten, make_directories
@@ -44,7 +42,7 @@ from namenode.core.outcome import (
     Outcome,
     Waits,
 )
-from namenode.core.records import Block, BlockState, Inode
+from namenode.core.records import Inode
 
 BLOCK_SIZE_STEP_BYTES = 64 * 1024
 """Blocks are whole chunks, so that no two blocks share one."""
@@ -111,10 +109,10 @@ def publish_file(case: Case, request: PublishFile) -> Outcome | Waits:
     """Decide PublishFile."""
     inode = held_file(case.view, request.inode_id, case.client_id)
     names = parse_path(request.path)
-    _check_publishable(request, format_path(names))
+    _check_publishable(case, request, format_path(names))
     found = _place_for(case, names, exclusive=request.exclusive)
     commits = commit_last(case, inode, request.last)
-    if (waits := wait_for(case, inode, _unfinished(case, inode, commits))) is not None:
+    if (waits := wait_for(case, inode, unfinished(case, inode, commits))) is not None:
         return waits
     parents = make_directories(case, found, names[:-1]) if len(found.missing) > 1 else ()
     parent_id = found.inode.inode_id
@@ -142,30 +140,13 @@ def publish_file(case: Case, request: PublishFile) -> Outcome | Waits:
     )
 
 
-def _check_publishable(request: PublishFile, path: str) -> None:
+def _check_publishable(case: Case, request: PublishFile, path: str) -> None:
+    lease = find_lease(case.view, request.inode_id)
+    if lease is not None and lease.target_id:
+        raise InvalidRequest(f"{path}: a draft is not published: its file is extended", path)
     if len(request.content_hash) not in (0, DIGEST_BYTES):
         raise InvalidRequest(f"a content hash has {DIGEST_BYTES} bytes", path)
     check_time(request.modified_ms, path)
-
-
-def _unfinished(case: Case, inode: Inode, commits: tuple[BlockCommitted, ...]) -> tuple[Block, ...]:
-    """Return the last two blocks as they will be: the ones before were complete (see `blocks`)."""
-    last = last_block(case, inode)
-    if last is None:
-        return ()
-    committed = tuple(
-        msgspec.structs.replace(
-            last,
-            state=BlockState.COMMITTED,
-            length_bytes=commit.length_bytes,
-            digest=commit.digest,
-        )
-        for commit in commits
-    )
-    if not last.index:
-        return committed
-    before = find_file_block(case.view, inode.inode_id, last.index - 1)
-    return (load_block(case.view, -1 if before is None else before), *committed)
 
 
 def _published(case: Case, inode: Inode, edit: FilePublished) -> Inode:
@@ -179,12 +160,15 @@ def _published(case: Case, inode: Inode, edit: FilePublished) -> Inode:
 
 
 def _published_effects(case: Case, inode: Inode) -> tuple[Effect, ...]:
-    effects: tuple[Effect, ...] = (LeaseEnded(inode.inode_id),)
-    if inode.block_count > CHANGED_BLOCKS_LIMIT:
-        return (*effects, FileReplicationChanged(inode.inode_id))
-    if inode.block_count:
-        return (*effects, BlocksChanged(tuple(file_block_ids(case.view, inode))))
-    return effects
+    block_ids = tuple(file_block_ids(case.view, inode))
+    return (LeaseEnded(inode.inode_id), *classified(inode.inode_id, block_ids))
+
+
+def classified(inode_id: int, block_ids: tuple[int, ...]) -> tuple[Effect, ...]:
+    """Return the effect of these blocks being those of a published file from now on."""
+    if len(block_ids) > CHANGED_BLOCKS_LIMIT:
+        return (FileReplicationChanged(inode_id),)
+    return (BlocksChanged(block_ids),) if block_ids else ()
 
 
 def abandon_file(case: Case, request: AbandonFile) -> Outcome:

@@ -18,7 +18,7 @@ from namenode.core import tables
 from namenode.core.assessment import Assessor
 from namenode.core.block_map import Holding, Known, Standing, counting, good, look_up
 from namenode.core.conditions import UNDER_REPLICATED, Condition
-from namenode.core.lookup import load_meta
+from namenode.core.lookup import load_meta, trash_count
 from namenode.core.portions import Measure, Portion, take_slice
 from namenode.core.records import Inode
 from namenode.core.tables import View
@@ -80,7 +80,7 @@ def inspect_slice(sight: Sight, request: InspectTree) -> Inspection:
         page = join(page, _inspect(sight, portion))
     whole = (0, 0)
     if not request.after:
-        whole = sight.view.count(tables.LEASES), sight.view.count(tables.DOOMED)
+        whole = sight.view.count(tables.LEASES), trash_count(sight.view)
     return msgspec.structs.replace(
         page,
         after=found.after,

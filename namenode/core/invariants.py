@@ -12,6 +12,7 @@ from dolmen.protocol.client_messages import EntryKind
 from dolmen.protocol.errors import DataDamaged
 from dolmen.protocol.identifiers import ROOT_INODE_ID, block_number, format_block_id
 from namenode.core import tables
+from namenode.core.files import BLOCK_SIZE_LIMIT_BYTES
 from namenode.core.lookup import load_meta
 from namenode.core.records import (
     ANSWERED_REPLY,
@@ -76,6 +77,7 @@ class _Checker:
                 yield from self._directory_problems(inode)
             else:
                 yield from self._file_problems(inode)
+        yield from self._draft_problems()
         yield from self._reference_problems()
         yield from self._block_problems()
         yield from self._counter_problems()
@@ -133,6 +135,20 @@ class _Checker:
         if inode.parent_id and not placed:
             yield f"{where} says it stands in {inode.parent_id} and does not"
 
+    def _draft_problems(self) -> Iterator[str]:
+        drafts = {
+            lease.target_id: inode_id
+            for inode_id, lease in self._leases.items()
+            if lease.target_id in self._inodes
+        }
+        named = {inode_id: inode.draft_id for inode_id, inode in self._inodes.items()}
+        for inode_id in sorted(drafts.keys() | {i for i, draft_id in named.items() if draft_id}):
+            if drafts.get(inode_id) != named[inode_id]:
+                yield (
+                    f"inode {inode_id} names the draft {named[inode_id]}, and"
+                    f" {drafts.get(inode_id)} is its draft"
+                )
+
     def _reference_problems(self) -> Iterator[str]:
         for inode_id in sorted(self._detached - self._inodes.keys()):
             yield f"detached directory {inode_id} does not exist"
@@ -169,7 +185,7 @@ class _Checker:
             committed = block.state == BlockState.COMMITTED
             if not committed and (inode.published or block.index + 1 < inode.block_count):
                 yield f"{where}: block {block.index} was never committed"
-            if committed != (0 < block.length_bytes <= inode.block_size_bytes):
+            if committed != (0 < block.length_bytes <= BLOCK_SIZE_LIMIT_BYTES):
                 yield f"{where}: block {block.index} has {block.length_bytes} bytes"
             if block.offset_bytes != offset_bytes:
                 yield f"{where}: block {block.index} starts at {block.offset_bytes}"
@@ -188,6 +204,11 @@ class _Checker:
         told = (self._meta.files, self._meta.directories, self._meta.blocks)
         if counted != told:
             yield f"files, directories and blocks are counted as {told} and are {counted}"
+        hidden = [inode for inode in self._inodes.values() if inode.hidden]
+        if len(hidden) != self._meta.hidden_files:
+            yield f"{self._meta.hidden_files} hidden files are counted and {len(hidden)} are there"
+        if not all(inode.doomed_due_ms and inode.published for inode in hidden):
+            yield "a hidden file is not doomed"
         highest = max(self._inodes)
         if highest >= self._meta.next_inode_id:
             yield f"inode {highest} exists, the next one would be {self._meta.next_inode_id}"

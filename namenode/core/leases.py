@@ -37,6 +37,10 @@ class LeaseTable:
         self._heard_ms.pop(inode_id, None)
         self._heard_ms[inode_id] = now_ms
 
+    def silent_ms(self, inode_id: int, now_ms: int) -> int:
+        """Return for how long the holder was not heard: 0 if that is not known yet."""
+        return max(0, now_ms - self._heard_ms.get(inode_id, now_ms))
+
     def end(self, inode_id: int) -> None:
         """There is no such lease any more."""
         self._heard_ms.pop(inode_id, None)

@@ -46,6 +46,11 @@ def load_meta(view: View) -> Meta:
     return META_RECORD.decode(value)
 
 
+def trash_count(view: View) -> int:
+    """Return how many deleted or replaced files are still kept."""
+    return view.count(tables.DOOMED) - load_meta(view).hidden_files
+
+
 def find_inode(view: View, inode_id: int) -> Inode | None:
     """Return an inode, or None."""
     if not 0 < inode_id < NUMBER_LIMIT:
@@ -162,6 +167,15 @@ def existing_at(view: View, path: str) -> tuple[Names, Inode]:
     return names, existing(view, names)
 
 
+def find_names(view: View, inode: Inode) -> Names | None:
+    """Return where an inode stands, None if that is nowhere (any more)."""
+    names: list[str] = []
+    while inode.parent_id:
+        names.append(inode.name)
+        inode = load_inode(view, inode.parent_id)
+    return tuple(reversed(names)) if inode.inode_id == ROOT_INODE_ID else None
+
+
 def info_of(names: Names, inode: Inode) -> FileInfo:
     """Return what is told of an inode that stands at `names`."""
     return FileInfo(
@@ -178,4 +192,5 @@ def info_of(names: Names, inode: Inode) -> FileInfo:
         block_size_bytes=inode.block_size_bytes,
         content_hash=inode.content_hash,
         changed_txid=inode.changed_txid,
+        cut_txid=inode.cut_txid,
     )

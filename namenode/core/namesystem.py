@@ -38,12 +38,23 @@ from dolmen.protocol.control_messages import (
     encode_reply,
 )
 from dolmen.protocol.datanode_messages import RegisterDatanode
+from dolmen.protocol.draft_messages import (
+    ConcatFiles,
+    ExtendFile,
+    LocateBlock,
+    OpenDraft,
+    RecoverLease,
+    ReopenFile,
+)
 from dolmen.protocol.errors import InvalidRequest, SafeMode
 from dolmen.protocol.operator_messages import SetAdminState
 from dolmen.protocol.tokens import ClusterKeys
 from namenode.core import (
     admin_states,
     blocks,
+    concat,
+    drafts,
+    extending,
     files,
     leases,
     listing,
@@ -56,7 +67,15 @@ from namenode.core.case import Caller, Case, NamesystemSettings, World, check_ow
 from namenode.core.edits import CallAnswered, ClusterFormatted, EpochRaised
 from namenode.core.knowledge import Knowledge
 from namenode.core.lookup import NUMBER_LIMIT, load_meta
-from namenode.core.outcome import Effect, LeaseEnded, LeaseTouched, Outcome, Waits
+from namenode.core.outcome import (
+    Effect,
+    FileOpened,
+    LeaseEnded,
+    LeaseTouched,
+    Outcome,
+    ReadersMoved,
+    Waits,
+)
 from namenode.core.reclaim import Background, OpenedFiles, next_piece
 from namenode.core.records import ANSWERED_REPLY
 from namenode.core.tables import View
@@ -68,6 +87,10 @@ _MUTATIONS: dict[type[Any], Callable[[Case, Any], Outcome | Waits]] = {
     RebuildPipeline: blocks.rebuild_pipeline,
     UpdatePipeline: blocks.update_pipeline,
     PublishFile: files.publish_file,
+    OpenDraft: drafts.open_draft,
+    ExtendFile: extending.extend_file,
+    RecoverLease: drafts.recover_lease,
+    ConcatFiles: concat.concat_files,
     AbandonFile: files.abandon_file,
     Rename: namespace.rename,
     Delete: namespace.delete,
@@ -86,9 +109,9 @@ class Namesystem:
     def __init__(
         self, settings: NamesystemSettings, keys: ClusterKeys, knowledge: Knowledge
     ) -> None:
-        self._world = World(settings, keys, knowledge)
-        self._settings = settings
         self._leases = leases.LeaseTable()
+        self._world = World(settings, keys, knowledge, self._leases)
+        self._settings = settings
         self._opened = OpenedFiles()
         self._started = False
 
@@ -134,6 +157,10 @@ class Namesystem:
                 return opening.open_file(case, self._opened, request)
             case LocateBlocks():
                 return opening.locate_blocks(case, self._opened, request)
+            case LocateBlock():
+                return opening.locate_block(case, self._opened, request)
+            case ReopenFile():
+                return opening.reopen_file(case, self._opened, request)
             case RenewLeases():
                 return leases.renew(self._leases, view, call.client_id, request, now_ms)
             case _:
@@ -166,12 +193,17 @@ class Namesystem:
         self._opened.start(load_meta(view).next_inode_id, until_ms)
 
     def take_effects(self, effects: tuple[Effect, ...], now_ms: int) -> None:
-        """Note the effects that concern leases; the others are the replication half's."""
+        """Note the effects on leases and readers; the others are the replication half's."""
         for effect in effects:
-            if isinstance(effect, LeaseTouched):
-                self._leases.touch(effect.inode_id, now_ms)
-            elif isinstance(effect, LeaseEnded):
-                self._leases.end(effect.inode_id)
+            match effect:
+                case LeaseTouched(inode_id):
+                    self._leases.touch(inode_id, now_ms)
+                case LeaseEnded(inode_id):
+                    self._leases.end(inode_id)
+                case FileOpened(inode_id, until_ms):
+                    self._opened.note(inode_id, until_ms, now_ms)
+                case ReadersMoved(source_id, inode_id):
+                    self._opened.move(source_id, inode_id, now_ms)
 
     def register_datanode(self, request: RegisterDatanode, view: View, now_ms: int) -> Outcome:
         """Decide what is new about a datanode that registers: often nothing."""

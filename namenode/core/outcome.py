@@ -43,6 +43,20 @@ class LeaseEnded(msgspec.Struct, frozen=True):
     inode_id: int
 
 
+class FileOpened(msgspec.Struct, frozen=True):
+    """A read token for this file was given out with the reply."""
+
+    inode_id: int
+    until_ms: int
+
+
+class ReadersMoved(msgspec.Struct, frozen=True):
+    """Blocks of a file are another's now: who may still read them counts for that one too."""
+
+    source_id: int
+    inode_id: int
+
+
 class AdminStateChanged(msgspec.Struct, frozen=True):
     """A datanode leaves, rests, serves again, or has left."""
 
@@ -65,9 +79,15 @@ Effect = (
     | FileReplicationChanged
     | LeaseTouched
     | LeaseEnded
+    | FileOpened
+    | ReadersMoved
     | AdminStateChanged
     | FutureForgotten
 )
+
+
+NamespaceEffect = LeaseTouched | LeaseEnded | FileOpened | ReadersMoved
+"""Those that the namespace half takes; the others are the replication half's."""
 
 
 class Outcome(msgspec.Struct, frozen=True):

@@ -31,7 +31,7 @@ LEASES_PER_PIECE = 100
 ENTRIES_PER_PIECE = 300
 BLOCKS_PER_PIECE = 450
 FILES_PER_PIECE = 200
-"""A lease, an entry and a file touch up to three records each and a block two: each piece stays
+"""A lease, an entry and a file touch up to four records each and a block two: each piece stays
 below 1000 (only dismantling a file with more blocks names them all, as deleting it alone does)."""
 
 OPENED_LIMIT = 100_000
@@ -56,6 +56,12 @@ class OpenedFiles:
         self._forget(now_ms)
         known_ms = self._until_ms.pop(inode_id, 0)
         self._until_ms[inode_id] = max(known_ms, until_ms)
+
+    def move(self, source_id: int, inode_id: int, now_ms: int) -> None:
+        """Tokens that were given for one file may be for blocks that are another's now."""
+        until_ms = self.until_ms(source_id)
+        if until_ms >= now_ms:
+            self.note(inode_id, until_ms, now_ms)
 
     def _forget(self, now_ms: int) -> None:
         """Drop the one noted longest ago if it is over, or if there are too many."""

@@ -77,6 +77,9 @@ class Inode(Record, frozen=True):
     flags: int = 0
     extras: dict[int, bytes] = {}
     first_due_ms: int = 0  # the due time before readers postponed it; they may, up to a day
+    draft_id: int = 0  # of a file: the unpublished one whose blocks are meant for it
+    cut_txid: int = 0  # when bytes were last taken away from it
+    hidden: bool = False  # never stood in a directory: keeps what a file gave up for its readers
 
 
 class Block(Record, frozen=True):
@@ -101,6 +104,7 @@ class Lease(Record, frozen=True):
     inode_id: int
     client_id: bytes
     path: str  # where the writer means to publish it; for people only
+    target_id: int = 0  # of a draft: the file that its blocks are meant for
 
 
 class Answered(Record, frozen=True):
@@ -159,6 +163,7 @@ class Meta(Record, frozen=True):
     given_up_blocks: tuple[tuple[int, int], ...] = ()
     """Ranges [first, end) of numbers that a lost future of this namespace has used (rule 25)."""
     given_up_stamps: tuple[tuple[int, int], ...] = ()
+    hidden_files: int = 0  # among the doomed ones
 
 
 R = TypeVar("R", bound=Record)

@@ -12,11 +12,14 @@ from dolmen.protocol.client_messages import (
     CreateFile,
     FileInfo,
     GetInfo,
+    OpenedFile,
+    OpenFile,
     PublishFile,
     ReplicaLocation,
 )
 from dolmen.protocol.control_messages import ClientCall, Reply
 from dolmen.protocol.datanode_messages import RegisterDatanode, StorageStatus
+from dolmen.protocol.draft_messages import DraftOpened, ExtendFile, OpenDraft
 from dolmen.protocol.operator_messages import DatanodeReport
 from dolmen.protocol.tokens import ClusterKeys, Target
 from dolmen.simulation.sim_key_value import SimKeyValueStore
@@ -27,7 +30,7 @@ from namenode.core.invariants import check_invariants
 from namenode.core.knowledge import Wish
 from namenode.core.lookup import file_block_ids, load_inode
 from namenode.core.namesystem import Namesystem
-from namenode.core.outcome import AdminStateChanged, Effect, Outcome, Waits
+from namenode.core.outcome import AdminStateChanged, BlocksDropped, Effect, Outcome, Waits
 from namenode.core.records import Block
 from namenode.core.tables import DURABLE_TABLES, View
 
@@ -210,6 +213,31 @@ class Driver:
         reply = self.do(PublishFile(inode_id, path, last, DIGEST))
         assert isinstance(reply, FileInfo)
         return reply
+
+    def open_draft(self, path: str, client_id: bytes = CLIENT) -> DraftOpened:
+        reply = self.do(OpenDraft(path), client_id=client_id)
+        assert isinstance(reply, DraftOpened)
+        return reply
+
+    def extend(self, request: ExtendFile) -> FileInfo:
+        reply = self.do(request)
+        assert isinstance(reply, FileInfo)
+        return reply
+
+    def opened(self, path: str) -> OpenedFile:
+        reply = self.ask(OpenFile(path))
+        assert isinstance(reply, OpenedFile)
+        return reply
+
+    def shape(self, path: str) -> list[tuple[int, int]]:
+        """Return (offset, length) of a file's blocks."""
+        return [(block.offset_bytes, block.length_bytes) for block in self.opened(path).blocks]
+
+    def dropped(self) -> set[int]:
+        """Return the blocks that have left the namespace since effects were last asked for."""
+        return {
+            block_id for effect in self.take_effects(BlocksDropped) for block_id in effect.block_ids
+        }
 
     def block_ids(self, inode_id: int) -> list[int]:
         """Return the ids of a file's blocks."""

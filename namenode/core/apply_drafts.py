@@ -1,0 +1,115 @@
+"""Applies the edits by which published files grow, shrink and are joined: their blocks move."""
+
+from dolmen.protocol.client_messages import EntryKind
+from namenode.core import tables
+from namenode.core.change import Change, Handlers, replace
+from namenode.core.edits import (
+    BlocksMoved,
+    DraftAttached,
+    FileExtended,
+    FileJoined,
+    HiddenFileMade,
+)
+from namenode.core.lookup import find_file_block, load_block, load_inode
+from namenode.core.records import LEASE, Inode
+
+
+def _attach(change: Change, edit: DraftAttached) -> None:
+    writer, key = change.writer, tables.number_key(edit.draft_id)
+    lease = LEASE.decode(writer.get(tables.LEASES, key) or b"")
+    writer.put(tables.LEASES, key, LEASE.encode(replace(lease, target_id=edit.inode_id)))
+    change.put_inode(replace(load_inode(writer, edit.inode_id), draft_id=edit.draft_id))
+
+
+def _make_hidden(change: Change, edit: HiddenFileMade) -> None:
+    of = load_inode(change.writer, edit.of_id)
+    change.new_inode(
+        Inode(
+            inode_id=edit.inode_id,
+            parent_id=0,
+            name="",
+            kind=EntryKind.FILE,
+            mode=of.mode,
+            owner=of.owner,
+            group=of.group,
+            created_ms=edit.time_ms,
+            modified_ms=edit.time_ms,
+            created_txid=change.txid,
+            changed_txid=change.txid,
+            replication=of.replication,
+            block_size_bytes=of.block_size_bytes,
+            published=True,
+            doomed_due_ms=edit.due_ms,
+            first_due_ms=edit.due_ms,
+            hidden=True,
+        )
+    )
+    change.writer.put(tables.DOOMED, tables.doomed_key(edit.due_ms, edit.inode_id), b"")
+    change.set_meta(hidden_files=change.meta.hidden_files + 1)
+
+
+def _move(change: Change, edit: BlocksMoved) -> None:
+    writer = change.writer
+    source, target = load_inode(writer, edit.source_id), load_inode(writer, edit.inode_id)
+    length_bytes = 0
+    for offset in range(edit.count):
+        key = tables.file_block_key(edit.source_id, edit.first_index + offset)
+        block_id = find_file_block(writer, edit.source_id, edit.first_index + offset)
+        block = load_block(writer, -1 if block_id is None else block_id)
+        moved = replace(
+            block,
+            inode_id=edit.inode_id,
+            index=target.block_count + offset,
+            offset_bytes=target.length_bytes + length_bytes,
+        )
+        writer.delete(tables.FILE_BLOCKS, key)
+        key = tables.file_block_key(moved.inode_id, moved.index)
+        writer.put(tables.FILE_BLOCKS, key, tables.number_key(moved.block_id))
+        change.put_block(moved)
+        length_bytes += block.length_bytes
+    _count(change, source, -edit.count, -length_bytes)
+    _count(change, target, edit.count, length_bytes)
+
+
+def _count(change: Change, inode: Inode, blocks: int, length_bytes: int) -> None:
+    """Note that a file has so many blocks and bytes more."""
+    if inode.published and not inode.doomed_due_ms:
+        change.set_meta(blocks=change.meta.blocks + blocks)
+    change.put_inode(
+        replace(
+            inode,
+            block_count=inode.block_count + blocks,
+            length_bytes=inode.length_bytes + length_bytes,
+            changed_txid=change.txid,
+        )
+    )
+
+
+def _extend(change: Change, edit: FileExtended) -> None:
+    inode = load_inode(change.writer, edit.inode_id)
+    change.put_inode(
+        replace(
+            inode,
+            modified_ms=edit.modified_ms,
+            content_hash=b"",
+            changed_txid=change.txid,
+            cut_txid=change.txid if edit.cut else inode.cut_txid,
+        )
+    )
+
+
+def _join(change: Change, edit: FileJoined) -> None:
+    inode = load_inode(change.writer, edit.inode_id)
+    change.writer.delete(tables.ENTRIES, tables.entry_key(inode.parent_id, inode.name))
+    change.touch_directory(inode.parent_id, -1, edit.time_ms)
+    change.delete_inode(inode.inode_id)
+    change.set_meta(files=change.meta.files - 1)
+
+
+HANDLERS: Handlers = {
+    DraftAttached: _attach,
+    HiddenFileMade: _make_hidden,
+    BlocksMoved: _move,
+    FileExtended: _extend,
+    FileJoined: _join,
+}
