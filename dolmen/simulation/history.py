@@ -2,8 +2,10 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
+from dolmen.protocol.client_messages import FileInfo
 from dolmen.protocol.errors import BlockMissing, DolmenError, NoSpace, TooFewDatanodes
 from dolmen.simulation.activity import Activity
 from dolmen.simulation.checkers.one_writer import OneWriter
@@ -19,6 +21,15 @@ GIVEN_UP = (BlockMissing, NoSpace, TooFewDatanodes)
 """How a write ends whose acknowledged bytes are nowhere any more: nothing was published."""
 
 SHORTEST_PIPELINE = 2
+
+
+@dataclass
+class Replicating:
+    """A wanted replication was asked for, and took effect before it ended, if ever."""
+
+    path: str
+    replication: int
+    ended_s: float = float("inf")
 
 
 class History:
@@ -37,8 +48,10 @@ class History:
         """How many failed for want of datanodes or of a namenode, as they may, by kind."""
         self.power_losses: list[tuple[float, str]] = []
         """When each machine lost its power."""
-        self.replicated_s = float("-inf")
-        """When a wanted replication last began to change."""
+        self.replicating: list[Replicating] = []
+        """Every change of a wanted replication."""
+        self.published: Callable[[FileInfo], None] = _nobody
+        """Told of each file whose publication was just acknowledged."""
         self._may_fail = plan.work.may_fail
         self._trace = trace
         trace.listener = self.chronicle.overhear
@@ -52,6 +65,17 @@ class History:
         """Note an event of a client."""
         self._trace.record(who, event)
         self.chronicle.tell(who, event, about)
+
+    def least_wanted(self, name: str, since_s: float) -> int | None:
+        """Return the least replication asked since then for files of this name."""
+        return min(
+            (
+                each.replication
+                for each in self.replicating
+                if each.ended_s >= since_s and each.path.endswith(f"/{name}")
+            ),
+            default=None,
+        )
 
     def forgive(self, kind: str, path: str, error: DolmenError, started_s: float) -> None:
         """An operation failed for a reason that lies outside the namespace: raise unless it may."""
@@ -67,6 +91,10 @@ class History:
         lost power than a pipeline in trouble has members."""
         hosts = {name for when_s, name in self.power_losses if when_s >= since_s}
         return len(hosts) >= SHORTEST_PIPELINE
+
+
+def _nobody(_: FileInfo) -> None:
+    """Nobody is told."""
 
 
 def now_s() -> float:

@@ -27,7 +27,7 @@ from dolmen.protocol.errors import (
     Unreachable,
 )
 from dolmen.simulation.finding import CheckFailed
-from dolmen.simulation.history import History, now_s
+from dolmen.simulation.history import History, Replicating, now_s
 from dolmen.simulation.namespace_model import (
     DIRECTORY,
     DONE,
@@ -49,7 +49,7 @@ LIMIT_S = 1_000.0
 """Longer than anything may take: each phase of an operation waits `retry_for` at most, and for each
 block of a file there may be several."""
 
-READABLE_S = 5.0
+READABLE_S = 19.0
 """A file that is open can be read for so long after it was deleted, and at most for a day: the
 `delete_after` of the simulated cluster."""
 
@@ -113,10 +113,12 @@ class RecordedClient:
 
     async def replicate(self, path: str, replication: int) -> bool:
         """Set a file's wanted replication; return whether that was acknowledged as done."""
-        self._history.replicated_s = now_s()
+        asked = Replicating(path, replication)
+        self._history.replicating.append(asked)
         changing = self.client.set_attributes(path, replication=replication)
         done = await self._do(Replicate(path, replication), changing)
-        self._history.replicated_s = now_s()
+        if done:
+            asked.ended_s = now_s()
         return done
 
     async def list_tree(self, path: str) -> list[FileInfo]:
@@ -180,11 +182,12 @@ class RecordedClient:
             call.lost()
             raise
         self._tell(operation, f"done, inode {info.inode_id}")
-        call.answered(DONE)
-        self._history.acknowledged["Publish"] += 1
+        self._history.published(info)
         self._history.one_writer.published(info.inode_id, operation.path, self.name)
         if operation.exclusive:
             self._history.one_writer.created(operation.path, self.name, began_s, now_s())
+        call.answered(DONE)
+        self._history.acknowledged["Publish"] += 1
 
     async def read(self, path: str, manner: Manner | None = None) -> Node | None:
         """Read a file; return what it was, None if nothing could be read."""

@@ -188,6 +188,7 @@ class _Run:
             await asyncio.sleep(PULSE_S)
             gc.collect(WHOLE if pulse % PULSES_PER_COLLECTION == 0 else YOUNG)
             self._checkers.check_now()
+            await self._checkers.ask()
             self._trace.record("run", f"{self._loop.steps} steps")
 
     async def _observe(self) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 
-from tests.mutants.mutant import ROOT
+from tests.mutants.mutant import ROOT, Mutant
 from tests.mutants.table import MUTANTS
 
 KEPT = Path(__file__).with_name("kept.json")
@@ -14,7 +14,7 @@ BEGIN, END = "<!-- mutants: written by make mutants -->\n", "<!-- end of mutants
 
 class Found(msgspec.Struct, frozen=True):
     """The first seed that finds a mutant, tried from 1 on, and its plan, which is what runs again:
-    whatever seeds draw by then. Seed 0 stands for a test."""
+    whatever seeds draw by then. Seed 0 stands for a test, or for a plan made by hand."""
 
     seed: int
     finding: str
@@ -38,15 +38,20 @@ _json = msgspec.json.encode
 
 def table(kept: dict[str, Found]) -> str:
     """Return the table of mutants, in Markdown."""
-    lines = ["| mutant | rule | noticed by | seeds needed |", "|---|---|---|---|"]
+    lines = ["| mutant | rule | noticed by | seeds needed, or plan |", "|---|---|---|---|"]
     for mutant in MUTANTS:
-        found = kept.get(mutant.name)
-        needed = "survives" if found is None else str(found.seed)
-        noticed_by, needed = (
-            (f"`{mutant.test}`", "–") if mutant.test else (mutant.noticed_by, needed)
-        )
+        noticed_by = f"`{mutant.test}`" if mutant.test else mutant.noticed_by
+        needed = _needed(mutant, kept.get(mutant.name))
         lines.append(f"| {mutant.name} | {mutant.rule} | {noticed_by} | {needed} |")
     return "\n".join(lines) + "\n"
+
+
+def _needed(mutant: Mutant, found: Found | None) -> str:
+    if found is None:
+        return "survives"
+    if mutant.test:
+        return "–"
+    return f"`{mutant.plan}`" if mutant.plan else str(found.seed)
 
 
 def write_documentation(kept: dict[str, Found]) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+PLANS = Path(__file__).with_name("plans")
 PACKAGES = ("dolmen", "namenode", "datanode", "fsspec_plugin")
 
 
@@ -43,8 +44,15 @@ class Mutant:
     rot_every_ms: int = 0
     """How often a replica at rest goes bad in the first quarter of the run, if at all: the rest is
     long enough to find each."""
+    plan: str = ""
+    """Where no seed brings about what it takes: a plan made by hand, a file of `plans`."""
     test: str = ""
     """Where no simulation can tell: the test that must fail instead, relative to the root."""
+
+    @property
+    def plan_by_hand(self) -> str:
+        """The plan made for it, as JSON; nothing if seeds find it."""
+        return (PLANS / f"{self.plan}.json").read_text() if self.plan else ""
 
 
 def copy_packages(directory: Path, *, tests: bool = False) -> None:

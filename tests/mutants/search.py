@@ -1,6 +1,7 @@
 """`make mutants`: for each mutant the first seed that finds it, kept for CI, and the table.
 
-Both cores are used. A seed counts only if the software as it is passes with it.
+Both cores are used. A seed, or a plan made by hand, counts only if the software as it is passes
+with it.
 """
 
 import sys
@@ -31,12 +32,22 @@ class Search:
             if mutant.test:
                 verdict = copy.run_test(mutant.test)
                 return self._told(mutant, verdict, Found(0, ""))
+            if mutant.plan:
+                return self._by_hand(mutant, copy)
             for seed in range(1, self._seeds + 1):
                 verdict = copy.simulate(seed, mutant)
                 found = Found(seed, verdict.finding, msgspec.Raw(verdict.plan.encode() or b"{}"))
                 if self._told(mutant, verdict, found) and self._passes(seed, mutant):
                     return found
         return None
+
+    def _by_hand(self, mutant: Mutant, copy: Copy) -> Found | None:
+        verdict = copy.replay(mutant.plan_by_hand)
+        sound = self._sound.replay(mutant.plan_by_hand)
+        if sound != Verdict(""):
+            click.echo(f"{mutant.plan} fails without any mutant: {sound}", err=True)
+            return None
+        return self._told(mutant, verdict, Found(0, verdict.finding))
 
     def _told(self, mutant: Mutant, verdict: Verdict, found: Found) -> Found | None:
         if verdict.trouble:

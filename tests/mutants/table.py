@@ -70,7 +70,59 @@ MUTANTS = (
                 "    if not client_id:\n        raise LeaseConflict",
             ),
         ),
-        test="tests/model/test_lease_model.py",
+        plan="strangers",
+    ),
+    Mutant(
+        "an exclusive create is not looked at again at its close",
+        18,
+        "property 4",
+        (
+            Change(
+                "namenode/core/files.py",
+                "    found = _place_for(case, names, exclusive=request.exclusive)\n    commits",
+                "    found = _place_for(case, names, exclusive=False)\n    commits",
+            ),
+        ),
+        seconds=30,
+        work="contest",
+    ),
+    Mutant(
+        "what was read stays open",
+        20,
+        "property 8",
+        (
+            Change(
+                "datanode/reading.py",
+                "                finally:\n                    await file.close()\n",
+                "                finally:\n                    pass\n",
+            ),
+        ),
+        seconds=30,
+    ),
+    Mutant(
+        "who has opened a file is never forgotten",
+        22,
+        "property 8",
+        (
+            Change(
+                "namenode/core/reclaim.py",
+                "        if oldest[1] < now_ms:\n",
+                "        if oldest[1] < 0:\n",
+            ),
+        ),
+        plan="many_readers",
+    ),
+    Mutant(
+        "a connection that was given up is not closed",
+        26,
+        "property 8",
+        (
+            Change(
+                "datanode/heartbeats.py",
+                "            self.registered = False\n            await connection.close()\n",
+                "            self.registered = False\n",
+            ),
+        ),
     ),
     Mutant(
         "leases never end",
@@ -95,7 +147,7 @@ MUTANTS = (
                 "        if holding.worth is Worth.GOOD\n",
             ),
         ),
-        test="tests/unit/namenode/core/test_redundancy.py",
+        plan="deaths_while_trimming",
     ),
     Mutant(
         "an order to delete outlives its connection",
@@ -212,7 +264,7 @@ MUTANTS = (
                 "def _never_asked(held: Sequence[Holding], block_id: int) -> bool:\n",
             ),
         ),
-        test="tests/unit/namenode/core/test_damage.py",
+        plan="all_replicas_rot",
     ),
     Mutant(
         "what the tables hold is replayed again",
@@ -248,14 +300,19 @@ MUTANTS = (
         (
             Change(
                 "dolmen/client/file_blocks.py",
-                "        inode_id, cut_txid = self._info.inode_id, self._info.cut_txid\n",
-                "        from dolmen.protocol.client_messages import GetInfo\n"
-                "        asked = GetInfo(self._info.path)\n"
-                "        now = await self._links.namenode.call(asked, FileInfo)\n"
-                "        inode_id, cut_txid = now.inode_id, now.cut_txid\n",
+                "            request = LocateBlock(known.located.block_id, self._links.host)\n",
+                "            from dolmen.protocol.client_messages import GetInfo\n"
+                "            asked = GetInfo(self._info.path)\n"
+                "            now = await self._links.namenode.call(asked, FileInfo)\n"
+                "            request = LocateBlocks(now.inode_id, known.index, self._links.host)\n",
+            ),
+            Change(
+                "dolmen/client/file_blocks.py",
+                "self._place(known.index, self._pinned(known.located, page.blocks))",
+                "self._place(known.index, page.blocks[0])",
             ),
         ),
-        test="tests/unit/client/test_reading.py",
+        work="long_readers,shared",
     ),
     Mutant(
         "blocks of deleted files stay on the disks",
@@ -272,7 +329,7 @@ MUTANTS = (
     Mutant(
         "a deleted file's blocks go at once",
         22,
-        "property 2",
+        "property 1",
         (
             Change(
                 "namenode/core/reclaim.py",
@@ -280,7 +337,7 @@ MUTANTS = (
                 "        return\n        known_ms = self._until_ms.pop(inode_id, 0)\n",
             ),
         ),
-        test="tests/unit/namenode/core/test_reclaim.py",
+        plan="readers_of_the_deleted",
     ),
     Mutant(
         "two replicas may be placed on one datanode",

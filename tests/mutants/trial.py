@@ -105,7 +105,10 @@ class Copy:
             )
         except subprocess.TimeoutExpired:
             return Verdict("", trouble=f"it did not end within {LIMIT_S} s")
+        if done.returncode == 0:
+            return Verdict("")
         if done.returncode != found:
-            return Verdict("", trouble="" if done.returncode == 0 else done.stderr[-2000:])
+            what = f"it ended with exit code {done.returncode}, not 0 or {found}"
+            return Verdict("", trouble=f"{what}:\n{done.stderr[-2000:]}")
         *_, before, last = ["", *done.stdout.strip().splitlines()]
         return Verdict(last[:SHOWN], before)

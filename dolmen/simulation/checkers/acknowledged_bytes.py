@@ -1,10 +1,12 @@
 """Property 1: every acknowledged byte is readable and equal while at least one of the replicas that
 acknowledged it survives.
 
-Two ways to look. What a datanode had finalized when its machine lost power is on its disk when the
-machine is back, byte by byte: a file may be in its earlier place, if the process that moved it died
-before it could make that last. And in the end, when all faults are over, every file that the
-namespace has is read whole by a client that takes no error for an answer.
+Three ways to look. When a publication is acknowledged, every block of the file is on as many disks
+as a close waits for, unless faults of the plan destroy what is on disks. What a datanode had
+finalized when its machine lost power is on its disk when the machine is back, byte by byte: a file
+may be in its earlier place, if the process that moved it died before it could make that last. And
+in the end, when all faults are over, every file that the namespace has is read whole by a client
+that takes no error for an answer.
 
 During a run a read may fail only if the plan has faults that are a reason (`Work.may_fail`). What
 was lost and deleted before the end is not seen, nor bytes that only unfinished files had: nothing
@@ -14,10 +16,14 @@ acknowledges those for good yet.
 from datanode.core.layout import Place, block_directory, checksums_name, data_name
 from datanode.node import Datanode
 from dolmen.protocol.client_messages import EntryKind, FileInfo
-from dolmen.simulation.checkers.disks import volumes_of
+from dolmen.simulation.checkers.disks import find_live, has_good, read_stored, volumes_of
+from dolmen.simulation.cluster import SimCluster
+from dolmen.simulation.faults import LostVolume, Rot
 from dolmen.simulation.finding import CheckFailed
 from dolmen.simulation.lives import Lives
 from dolmen.simulation.recorded_client import RecordedClient
+
+DESTROYING = (LostVolume, Rot)
 
 
 class Lasting:
@@ -53,6 +59,30 @@ class Lasting:
                 continue
             found.append(bytes(file.data))
         return found
+
+
+class Durable:
+    """What was just acknowledged is on enough disks."""
+
+    def __init__(self, cluster: SimCluster) -> None:
+        self._cluster = cluster
+        self._applies = not any(isinstance(fault, DESTROYING) for fault in cluster.plan.faults)
+
+    def check(self, info: FileInfo) -> None:
+        """Look at the disks, at the moment of the acknowledgement."""
+        stored = read_stored(self._cluster) if self._applies else None
+        if stored is None:
+            return
+        needed = min(self._cluster.settings.min_replicas, info.replication)
+        for block in stored.blocks.values():
+            if block.inode_id == info.inode_id and find_live(self._cluster, block.block_id):
+                there = sum(has_good(lives, block) for lives in self._cluster.datanodes)
+                if there < needed:
+                    about = (info.path, f"{block.block_id:016x}")
+                    raise CheckFailed(
+                        f"{info.path} was acknowledged with a block on {there} of {needed} disks",
+                        about,
+                    )
 
 
 class AcknowledgedBytes:

@@ -5,7 +5,8 @@ into quarantine, the other disks are read. If the replica was what was committed
 belongs to a published file, as many others as the file wants must be just as good, each on a
 datanode that ran at some time while the order can have been under way: one that is long gone is no
 proof. While faults last that hide or destroy replicas, and once bits have rotted, at least one
-other must be left; after a wanted replication was changed, the least that any file of a run wants.
+other must be left; after a wanted replication was changed, the least that was asked lately. What is
+left of a bad replica may go only when there is a good one.
 
 It cannot see an order that was given without proof and came to nothing.
 """
@@ -15,15 +16,31 @@ from collections.abc import Callable
 from datanode.core.layout import Place, parse_name
 from dolmen.simulation.checkers.disks import find_live, has_good
 from dolmen.simulation.cluster import SimCluster
-from dolmen.simulation.faults import Blackout, ClockJump, Kill, PowerLoss, RollingRestart, Rot
+from dolmen.simulation.faults import (
+    Blackout,
+    ClockJump,
+    Fault,
+    Kill,
+    PowerLoss,
+    RollingRestart,
+    Rot,
+)
 from dolmen.simulation.finding import CheckFailed
 from dolmen.simulation.history import History, now_s
 from dolmen.simulation.lives import Lives
+from dolmen.simulation.plan import Pace, Plan
+from namenode.core.records import Block, BlockState, Inode
 
 ORDER_LIFE_S = 10.0
 """From its decision an order takes some milliseconds, and is void with the connection it is on."""
 
-SPARING = (Blackout, ClockJump, Kill, PowerLoss, RollingRestart, Rot)
+QUICK_LIFE_S = 2.0
+"""The same where nothing delays what a machine does or notices."""
+
+QUICK = Pace()
+
+DEATHS = (Blackout, ClockJump, Kill, PowerLoss, RollingRestart)
+SPARING = (*DEATHS, Rot)
 """Faults that neither take replicas away nor let an order wait."""
 
 
@@ -38,6 +55,7 @@ class LastReplica:
         self._report = report
         self.removals = 0
         """Good replicas of live blocks that were removed, and might be."""
+        self._order_life_s = _order_life_s(cluster.plan)
         for lives in cluster.datanodes:
             lives.machine.storage.watch(self._watcher(lives))
 
@@ -56,7 +74,10 @@ class LastReplica:
     def _check(self, remover: Lives, block_id: int, verb: str) -> None:
         """A data file is about to go."""
         live = find_live(self._cluster, block_id)
-        if live is None or not has_good(remover, live[0]):
+        if live is None:
+            return
+        if not has_good(remover, live[0]):
+            self._check_bad(remover, live[0], verb)
             return
         block, inode = live
         others = [
@@ -65,7 +86,7 @@ class LastReplica:
             if lives is not remover and self._may_be_proof(lives) and has_good(lives, block)
         ]
         self.removals += 1
-        needed = 1 if self._has_rotted() else self._needed(inode.replication)
+        needed = 1 if self._has_rotted() else self._needed(inode)
         if len(others) < needed:
             names = ", ".join(lives.machine.name for lives in others) or "nobody"
             about = (f"{block_id:016x}", f"/{inode.name}")
@@ -77,24 +98,50 @@ class LastReplica:
                 )
             )
 
-    def _may_be_proof(self, lives: Lives) -> bool:
-        return lives.is_running or lives.down_since_s > now_s() - ORDER_LIFE_S
-
-    def _needed(self, wanted: int) -> int:
-        now_ms = now_s() * 1000
-        if any(
-            fault.at_ms <= now_ms <= fault.until_ms + ORDER_LIFE_S * 1000
-            for fault in self._cluster.plan.faults
-            if not isinstance(fault, SPARING)
+    def _check_bad(self, remover: Lives, block: Block, verb: str) -> None:
+        """What is left of a bad replica goes only when there is a good one (rules 21, 24)."""
+        if block.state is not BlockState.COMMITTED or self._is_disturbed(
+            self._order_life_s, DEATHS
         ):
+            return
+        if not any(has_good(lives, block) for lives in self._cluster.datanodes):
+            self._report(
+                CheckFailed(
+                    f"{remover.machine.name} {verb} what is left of block {block.block_id:016x},"
+                    " of which there is no good replica",
+                    (f"{block.block_id:016x}",),
+                )
+            )
+
+    def _may_be_proof(self, lives: Lives) -> bool:
+        return lives.is_running or lives.down_since_s > now_s() - self._order_life_s
+
+    def _needed(self, inode: Inode) -> int:
+        if self._is_disturbed(ORDER_LIFE_S, SPARING):
             return 1
-        changed = now_s() - self._history.replicated_s < ORDER_LIFE_S
-        plan = self._cluster.plan
-        least = min(plan.work.replications) if changed else plan.datanodes
-        return min(wanted, least)
+        asked = self._history.least_wanted(inode.name, now_s() - self._order_life_s)
+        wanted = inode.replication if asked is None else min(asked, inode.replication)
+        return min(wanted, self._cluster.plan.datanodes)
+
+    def _is_disturbed(self, order_life_s: float, sparing: tuple[type[Fault], ...]) -> bool:
+        """Return whether there is, or lately was, a fault that is not among the `sparing`."""
+        now_ms = now_s() * 1000
+        return any(
+            fault.at_ms <= now_ms <= fault.until_ms + order_life_s * 1000
+            for fault in self._cluster.plan.faults
+            if not isinstance(fault, sparing)
+        )
 
     def _has_rotted(self) -> bool:
         now_ms = now_s() * 1000
         return any(
             isinstance(fault, Rot) and fault.at_ms <= now_ms for fault in self._cluster.plan.faults
         )
+
+
+def _order_life_s(plan: Plan) -> float:
+    """Return how long after its decision an order may be carried out: its proof may be gone by
+    then. Nobody notices at once that power is gone, or that a process stands still."""
+    reset = (ClockJump, Kill, RollingRestart, Rot)
+    quick = plan.pace == QUICK and all(isinstance(fault, reset) for fault in plan.faults)
+    return QUICK_LIFE_S if quick else ORDER_LIFE_S

@@ -10,7 +10,7 @@ from random import Random
 
 from dolmen.client.client import Client
 from dolmen.protocol.operator_messages import ClusterReport
-from dolmen.simulation.checkers.acknowledged_bytes import AcknowledgedBytes
+from dolmen.simulation.checkers.acknowledged_bytes import AcknowledgedBytes, Durable
 from dolmen.simulation.checkers.disks import read_stored
 from dolmen.simulation.checkers.generations import Generations
 from dolmen.simulation.checkers.healing import Healing
@@ -18,8 +18,10 @@ from dolmen.simulation.checkers.idle_level import IdleLevel
 from dolmen.simulation.checkers.last_replica import LastReplica
 from dolmen.simulation.checkers.linearizable import Linearizable
 from dolmen.simulation.checkers.replay import Replay
+from dolmen.simulation.checkers.stranger import Stranger
 from dolmen.simulation.cluster import INSPECTOR, SimCluster
 from dolmen.simulation.recorded_client import RecordedClient
+from dolmen.simulation.workloads.contest import Contest
 from dolmen.simulation.workloads.mix import Workload
 from namenode.node import Namenode
 
@@ -36,6 +38,8 @@ class Checkers:
         self.generations = Generations(cluster, report)
         self.healing = Healing(cluster, self._history.versions)
         self._idle_level = IdleLevel(cluster)
+        self._history.published = Durable(cluster).check
+        self._stranger = Stranger(cluster)
 
     async def begin(self) -> None:
         """The cluster runs, and nobody has used it."""
@@ -46,6 +50,11 @@ class Checkers:
         self._cluster.check_invariants()
         if (stored := read_stored(self._cluster)) is not None:
             self._history.one_writer.check_blocks(stored.blocks)
+
+    async def ask(self) -> None:
+        """To be asked while clients work."""
+        if Contest in self._workload.kinds:
+            await self._stranger.ask()
 
     async def check_at_rest(self, inspector: Client) -> ClusterReport:
         """All faults are over, and all clients gone; return a report with the right counts."""
