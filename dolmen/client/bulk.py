@@ -51,6 +51,8 @@ class Datanodes:
         self.write_failures = RecentFailures(AVOID_WRITING_S)
         self.streams = asyncio.Semaphore(options.streams)
         """Turns for bulk reads."""
+        self.batches = asyncio.Semaphore(options.streams)
+        """Turns for requests with many ranges, which have memory of their own."""
 
     async def ask(
         self,

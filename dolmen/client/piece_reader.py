@@ -45,8 +45,9 @@ class PieceReader:
         self._blocks = blocks
         self._checksums = checksums
 
-    async def read(self, place: BlockPlace, read: BlockRead) -> None:
-        """Bring all that is wanted of the block, verified; BlockMissing after `retry_for`."""
+    async def read(self, place: BlockPlace, read: BlockRead, *, retry: bool = True) -> None:
+        """Bring all that is wanted of the block, verified; BlockMissing after `retry_for`, or when
+        each replica was asked once."""
         patience = self._links.patience()
         tried: dict[str, str] = {}
         while True:
@@ -55,7 +56,7 @@ class PieceReader:
                     pass
             if read.is_done:
                 return
-            if not patience.left_s:
+            if not retry or not patience.left_s:
                 raise _missing(place.located, tried)
             await patience.pause()
             place = await self._blocks.renew(place)

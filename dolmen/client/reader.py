@@ -6,6 +6,7 @@ readers.
 """
 
 import asyncio
+from collections.abc import Sequence
 from types import TracebackType
 
 from dolmen.client.checksum_lists import ChecksumLists
@@ -14,9 +15,10 @@ from dolmen.client.core.read_plan import next_piece
 from dolmen.client.file_blocks import FileBlocks
 from dolmen.client.links import Links
 from dolmen.client.piece_reader import PieceReader
+from dolmen.client.range_reader import RangeReader
 from dolmen.protocol.client_messages import EntryKind, FileInfo, OpenedFile, OpenFile
 from dolmen.protocol.draft_messages import ReopenFile
-from dolmen.protocol.errors import InvalidRequest, IsADirectory
+from dolmen.protocol.errors import DolmenError, InvalidRequest, IsADirectory
 
 
 class Reader:
@@ -32,6 +34,7 @@ class Reader:
         """The file as it was when it was opened."""
         self.piece_bytes = links.options.read_piece_bytes
         """What one bulk read brings; reading in multiples of it is best."""
+        self._links = links
         self._streams = links.options.streams
         self._blocks = FileBlocks(links, opened.info, opened.blocks)
         self._pieces = PieceReader(links, self._blocks, checksums)
@@ -70,6 +73,20 @@ class Reader:
                 reader.cancel()
             await asyncio.gather(*readers, return_exceptions=True)
         return length
+
+    async def read_ranges(
+        self, ranges: Sequence[tuple[int, int]], *, max_gap: int = 0
+    ) -> list[bytes | DolmenError]:
+        """Return the bytes of many (start, end), in their order, or an error where there is one.
+
+        A range ends where the file does. Those at most `max_gap` bytes apart are read as one.
+        """
+        for start, end in ranges:
+            self._check(start, max(0, end - start))
+        length = self.length_bytes
+        clipped = [(min(start, length), min(end, length)) for start, end in ranges]
+        reader = RangeReader(self._links, self._blocks, self._pieces, self.read_into)
+        return await reader.read(clipped, max_gap)
 
     async def block_at(self, offset: int) -> tuple[int, int]:
         """Return the id of the block that holds the byte at `offset`, and where it begins."""

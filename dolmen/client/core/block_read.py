@@ -40,6 +40,11 @@ class BlockRead:
         return self.left_bytes == 0
 
     @property
+    def part_count(self) -> int:
+        """How many parts are not read whole yet."""
+        return len(self._parts)
+
+    @property
     def wanted(self) -> list[Piece]:
         """What is to be asked for next, in order."""
         if not self._chunk_by_chunk:
