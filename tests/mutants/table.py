@@ -286,7 +286,7 @@ MUTANTS = (
         (
             Change(
                 "namenode/core/files.py",
-                "    if (waits := wait_for(case, inode, _unfinished(case, inode, commits)))"
+                "    if (waits := wait_for(case, inode, unfinished(case, inode, commits)))"
                 " is not None:\n        return waits\n",
                 "",
             ),
