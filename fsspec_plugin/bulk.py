@@ -24,6 +24,7 @@ from dolmen.protocol.client_messages import FileInfo
 from dolmen.protocol.errors import ChecksumMismatch
 from fsspec_plugin.access import named
 from fsspec_plugin.changes import Changes
+from fsspec_plugin.clients import FileWriter
 from fsspec_plugin.os_errors import translates_errors, translating
 
 PIECE_BYTES = 8 * 1024 * 1024
@@ -154,9 +155,9 @@ class Bulk(Changes):
         return writer
 
     @translates_errors
-    async def _publish(self, path: Any, writer: Writer) -> FileInfo:
+    async def _publish(self, path: Any, writer: FileWriter) -> FileInfo:
         info = await writer.close()
-        if info.content_hash != writer.content_hash:
+        if isinstance(writer, Writer) and info.content_hash != writer.content_hash:
             raise ChecksumMismatch(
                 "the file does not have the hash of the bytes written", info.path
             )

@@ -17,7 +17,9 @@ from collections.abc import AsyncGenerator, Callable
 from concurrent import futures
 from dataclasses import dataclass
 
-from dolmen.client import Client, Writer
+from dolmen.client import AppendWriter, Client, Writer
+
+FileWriter = Writer | AppendWriter
 
 TRANSFERS_MAX = 16
 """Whole files moved at once per client: fsspec starts a hundred and more, each with buffers."""
@@ -35,7 +37,7 @@ class Connected:
 
     client: Client
     transfers: asyncio.Semaphore
-    writers: "weakref.WeakSet[Writer]"
+    writers: "weakref.WeakSet[FileWriter]"
     lifetime: AsyncGenerator[None, None]
 
 
@@ -63,7 +65,7 @@ class Clients:
         loop = asyncio.get_running_loop()
         if loop not in self._of_loop:
             client, turns = self._open_client(), asyncio.Semaphore(TRANSFERS_MAX)
-            writers: weakref.WeakSet[Writer] = weakref.WeakSet()
+            writers: weakref.WeakSet[FileWriter] = weakref.WeakSet()
             lifetime = _live(client, writers, self._of_loop)
             await anext(lifetime)
             self._of_loop[loop] = Connected(client, turns, writers, lifetime)
@@ -93,7 +95,7 @@ class Clients:
 
 
 async def _live(
-    client: Client, writers: "weakref.WeakSet[Writer]", of_loop: OfLoop
+    client: Client, writers: "weakref.WeakSet[FileWriter]", of_loop: OfLoop
 ) -> AsyncGenerator[None, None]:
     try:
         yield

@@ -13,35 +13,39 @@ from fsspec.compression import compr
 from fsspec.core import get_compression
 
 from fsspec_plugin.access import named
-from fsspec_plugin.bulk import Bulk
+from fsspec_plugin.growing import Growing
 from fsspec_plugin.layers import CompressedFile, TextFile
 from fsspec_plugin.reading import DolmenFile
 from fsspec_plugin.streaming import AsyncReadFile, AsyncWriteFile
 from fsspec_plugin.writing import DolmenWriteFile
 
-MODES = ("rb", "wb", "xb")
-NOT_YET = frozenset({"ab", "a+b", "r+b", "w+b", "x+b"})
+MODES = ("rb", "wb", "xb", "ab")
+BOTH_WAYS = frozenset({"a+b", "r+b", "w+b", "x+b"})
 TEXT_OPTIONS = ("encoding", "errors", "newline")
 
 
-class DolmenFileSystem(Bulk):
+class DolmenFileSystem(Growing):
     """A Dolmen cluster as an fsspec filesystem: `dolmen://host:port/path`.
 
     Options: `host`, `port` (else DOLMEN_URL, else 127.0.0.1:9870), `user`, `host_label`, and as
-    text the settings `retry_for`, `connect_timeout`, `segments_in_flight`, `segment_size`.
+    text the settings `retry_for`, `connect_timeout`, `segments_in_flight`, `segment_size`,
+    `hedged_share`.
     """
 
-    rmdir = sync_wrapper(Bulk._rmdir)
-    touch = sync_wrapper(Bulk._touch)
-    mv = sync_wrapper(Bulk._mv)
-    mv_file = sync_wrapper(Bulk._mv_file)
-    checksum = sync_wrapper(Bulk._checksum)
-    ukey = sync_wrapper(Bulk._ukey)
-    created = sync_wrapper(Bulk._created)
-    modified = sync_wrapper(Bulk._modified)
-    set_replication = sync_wrapper(Bulk._set_replication)
-    chmod = sync_wrapper(Bulk._chmod)
-    chown = sync_wrapper(Bulk._chown)
+    rmdir = sync_wrapper(Growing._rmdir)
+    touch = sync_wrapper(Growing._touch)
+    mv = sync_wrapper(Growing._mv)
+    mv_file = sync_wrapper(Growing._mv_file)
+    checksum = sync_wrapper(Growing._checksum)
+    ukey = sync_wrapper(Growing._ukey)
+    created = sync_wrapper(Growing._created)
+    modified = sync_wrapper(Growing._modified)
+    set_replication = sync_wrapper(Growing._set_replication)
+    chmod = sync_wrapper(Growing._chmod)
+    chown = sync_wrapper(Growing._chown)
+    truncate = sync_wrapper(Growing._truncate)
+    concat = sync_wrapper(Growing._concat)
+    recover_lease = sync_wrapper(Growing._recover_lease)
 
     def open(
         self,
@@ -52,10 +56,11 @@ class DolmenFileSystem(Bulk):
         compression: str | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Open a file; modes r, w and x, with b or t. What is written appears whole at `close`.
+        """Open a file; modes r, w, x and a, with b or t. What is written appears whole at `close`.
 
         `block_size` is that of the new file when writing, and that of the cache named by
-        `cache_type` when reading. Other options: `replication` for a new file.
+        `cache_type` when reading. Other options: `replication` for a new file, and `visible`: it
+        stands at its path at once, and `hflush` shows what was written so far.
         """
         if "b" not in mode:
             text = {name: kwargs.pop(name) for name in TEXT_OPTIONS if name in kwargs}
@@ -88,20 +93,20 @@ class DolmenFileSystem(Bulk):
             return DolmenFile(
                 self, path, block_size=block_size, cache_options=cache_options, **options
             )
-        options = named(kwargs, "replication")
+        options = named(kwargs, "replication", "visible")
         if block_size is not None:
             options["block_size_bytes"] = block_size
         return DolmenWriteFile(self, path, mode, autocommit=autocommit, **options)
 
     async def open_async(self, path: Any, mode: str = "rb", **kwargs: Any) -> Any:
-        """Open an AsyncReadFile (mode rb) or AsyncWriteFile (wb, xb), for coroutines."""
+        """Open an AsyncReadFile (mode rb) or AsyncWriteFile (wb, xb, ab), for coroutines."""
         mode = _checked_mode(mode)
         if kwargs.get("compression"):
             raise ValueError("open_async does not compress")
         path = self._strip_protocol(path)
         if mode == "rb":
             return AsyncReadFile(path, await self._open_reader(path))
-        writer = await self._open_writer(path, mode == "xb", **kwargs)
+        writer = await self._open_to_write(path, mode, **kwargs)
         return AsyncWriteFile(self, path, mode, writer)
 
     def _check_synchronous(self) -> None:
@@ -115,8 +120,8 @@ def _checked_mode(mode: str) -> str:
     ordered = "".join(sorted(mode, key="rwxa+b".index)) if set(mode) <= set("rwxa+b") else mode
     if ordered in MODES:
         return ordered
-    if ordered in NOT_YET:
+    if ordered in BOTH_WAYS:
         raise io.UnsupportedOperation(
-            f"mode {mode!r}: files are written once, from the start; use 'rb', 'wb' or 'xb'"
+            f"mode {mode!r}: what is written is not changed; use 'rb', 'wb', 'xb' or 'ab'"
         )
-    raise ValueError(f"mode is {mode!r}: it must be one of r, w and x, with b or t")
+    raise ValueError(f"mode is {mode!r}: it must be one of r, w, x and a, with b or t")

@@ -29,6 +29,13 @@ class TextFile(io.TextIOWrapper):
         else:
             self.buffer.discard()  # type: ignore[attr-defined]
 
+    def hflush(self) -> None:
+        """Return when all that was written is on disk and new readers see it."""
+        self.flush()
+        self.buffer.hflush()  # type: ignore[attr-defined]
+
+    hsync = hflush
+
 
 class CompressedFile(io.BufferedIOBase):
     """A compressor and the file below it, opened and closed together."""
@@ -37,7 +44,7 @@ class CompressedFile(io.BufferedIOBase):
 
     def __init__(self, below: OpenedFile, compress: Callable[..., Any]) -> None:
         self._below = below
-        self._codec = compress(below, mode=below.mode[0].replace("x", "w"))
+        self._codec = compress(below, mode="r" if below.readable() else "w")
         self.mode = below.mode
         self.path = self.name = below.path
         self.closed = False

@@ -5,9 +5,10 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from dolmen.client import Reader, Writer
+from dolmen.client import Reader
 from dolmen.client.in_order import read_in_order
 from dolmen.protocol.checksums import Buffer
+from fsspec_plugin.clients import FileWriter
 from fsspec_plugin.os_errors import translating
 
 if TYPE_CHECKING:
@@ -67,9 +68,9 @@ class AsyncReadFile:
 
 
 class AsyncWriteFile:
-    """Takes bytes in order; the file appears whole when it is closed."""
+    """Takes bytes in order; the file appears whole when it is closed, or grows at each `hflush`."""
 
-    def __init__(self, fs: "DolmenFileSystem", path: str, mode: str, writer: Writer) -> None:
+    def __init__(self, fs: "DolmenFileSystem", path: str, mode: str, writer: FileWriter) -> None:
         self.path = path
         self.mode = mode
         self.closed = False
@@ -84,8 +85,17 @@ class AsyncWriteFile:
             await self._writer.write(data)
         return len(data)
 
+    async def hflush(self) -> None:
+        """Return when all that was written is on disk and new readers see it."""
+        if self.closed:
+            raise ValueError("I/O operation on closed file")
+        with translating(self.path):
+            await self._writer.flush()
+
+    hsync = hflush
+
     def tell(self) -> int:
-        """Return how many bytes were taken."""
+        """Return how long the file is with the bytes that were taken."""
         return self._writer.length_bytes
 
     async def close(self) -> None:

@@ -1,9 +1,10 @@
-"""A file open for writing: it appears whole when it is closed, and only then.
+"""A file open for writing: it appears whole when it is closed, and only then, unless it is opened
+to append or to be visible. Those stand at their path, and show what was flushed by `hflush`.
 
-A body of a `with` that raised, and a handle that nobody closed, publish nothing. The first must be
-seen through the wrappers that fsspec, pandas and contextlib put around a handle: they close it and
-say nothing of the exception. The second must not wait for anything: whoever collects garbage may
-hold any lock.
+A body of a `with` that raised, and a handle that nobody closed, publish nothing more. The first
+must be seen through the wrappers that fsspec, pandas and contextlib put around a handle: they close
+it and say nothing of the exception. The second must not wait for anything: whoever collects garbage
+may hold any lock.
 """
 
 import asyncio
@@ -18,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 import fsspec.asyn
 
-from dolmen.client import Writer
+from dolmen.client import AppendWriter
 from dolmen.protocol.checksums import Buffer
-from fsspec_plugin.clients import keep_for_ever
+from fsspec_plugin.clients import FileWriter, keep_for_ever
 from fsspec_plugin.os_errors import translating
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ _abandoning: set["asyncio.Task[None]"] = set()
 
 
 class DolmenWriteFile(io.BufferedIOBase):
-    """What `open(path, "wb")` and `open(path, "xb")` return."""
+    """What `open` returns for the modes wb, xb and ab."""
 
     closed = True
 
@@ -54,13 +55,15 @@ class DolmenWriteFile(io.BufferedIOBase):
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._gathered = bytearray()
-        self._length_bytes = 0
         self._failure: BaseException | None = None
         self._collected = False
         self._loop = fs.loop
-        self._writer: Writer | None = fsspec.asyn.sync(
-            fs.loop, fs._open_writer, path, exclusive=mode == "xb", **options
+        self._writer: FileWriter | None = fsspec.asyn.sync(
+            fs.loop, fs._open_to_write, path, mode, deferred=not autocommit, **options
         )
+        assert self._writer is not None
+        self._length_bytes: int = self._writer.length_bytes
+        self._grows = isinstance(self._writer, AppendWriter)
         self.closed = False
 
     # ------------------------------------------------------------ write
@@ -89,7 +92,8 @@ class DolmenWriteFile(io.BufferedIOBase):
             raise self._refusal() from self._failure
 
     def _refusal(self) -> OSError:
-        message = f"nothing was published, because writing failed before: {self._failure}"
+        lost = "what was not flushed is lost" if self._grows else "nothing was published"
+        message = f"{lost}, because writing failed before: {self._failure}"
         return OSError(errno.EIO, message, self.path)
 
     def _send_gathered(self) -> None:
@@ -110,7 +114,29 @@ class DolmenWriteFile(io.BufferedIOBase):
             await self._writer.write(data)
 
     def flush(self) -> None:
-        """Nothing: a file is seen by others when it is whole."""
+        """Nothing: others see what `hflush` shows them, or the whole file."""
+
+    def hflush(self) -> None:
+        """Return when all that was written is on disk and new readers see it."""
+        if not self._grows:
+            raise io.UnsupportedOperation(
+                f"{self.path} appears whole when it is closed: open it with visible=True"
+            )
+        with self._lock:
+            self._check()
+            self._send_gathered()
+            try:
+                fsspec.asyn.sync(self._loop, self._flush)
+            except BaseException as error:
+                self._failure = error
+                raise
+
+    hsync = hflush
+
+    async def _flush(self) -> None:
+        assert self._writer is not None
+        with translating(self.path):
+            await self._writer.flush()
 
     # ------------------------------------------------------------ the end
 
@@ -198,7 +224,8 @@ class DolmenWriteFile(io.BufferedIOBase):
             return
         if self._loop is not None and self._loop.is_running():
             self._loop.call_soon_threadsafe(_begin_to_abandon, writer)
-        message = f"{self.path} was never closed, and so not published"
+        lost = "what was not flushed is lost" if self._grows else "so not published"
+        message = f"{self.path} was never closed, and {lost}"
         warnings.warn(message, ResourceWarning, stacklevel=3, source=source)
 
     # ------------------------------------------------------------ the rest of a file
@@ -246,7 +273,7 @@ def _was_told_of_an_exception(frame: FrameType) -> bool:
     return False
 
 
-def _begin_to_abandon(writer: Writer) -> None:
+def _begin_to_abandon(writer: FileWriter) -> None:
     task = asyncio.ensure_future(writer.abandon())
     _abandoning.add(task)
     task.add_done_callback(_abandoning.discard)

@@ -61,16 +61,20 @@ async def head_pieces(file: Ranges, part: Part) -> AsyncGenerator[Buffer, None]:
 
 async def tail_pieces(file: Ranges, part: Part) -> AsyncGenerator[Buffer, None]:
     """The last `number` lines or bytes; with "+" all from that one on, counted from 1."""
-    if part.sign == "+":
-        skipped = max(0, part.number - 1)
-        start = skipped if part.bytes_meant else await _end_of_first_lines(file, skipped)
-    elif part.bytes_meant:
-        start = max(0, file.length_bytes - part.number)
-    else:
-        start = await start_of_last_lines(file, part.number)
+    start = await tail_start(file, part)
     async with aclosing(read_in_order(file, start, file.length_bytes)) as pieces:
         async for data in pieces:
             yield data
+
+
+async def tail_start(file: Ranges, part: Part) -> int:
+    """The offset at which the tail begins."""
+    if part.sign == "+":
+        skipped = max(0, part.number - 1)
+        return skipped if part.bytes_meant else await _end_of_first_lines(file, skipped)
+    if part.bytes_meant:
+        return max(0, file.length_bytes - part.number)
+    return await start_of_last_lines(file, part.number)
 
 
 async def start_of_last_lines(file: Ranges, number: int) -> int:

@@ -41,10 +41,16 @@ SECTIONS: dict[str, dict[str, Place]] = {
         "find": Place("dolmen.cli.find:find", "List what is below directories and fits."),
         "tree": Place("dolmen.cli.outline:tree", "Draw what is below directories."),
         "put": Place("dolmen.cli.put:put", "Copy local files into the cluster."),
+        "append": Place("dolmen.cli.growing:append", "Write local files behind a file's end."),
         "get": Place("dolmen.cli.get:get", "Copy files of the cluster to here."),
         "cat": Place("dolmen.cli.content:cat", "Write files to standard output."),
         "head": Place("dolmen.cli.head:head", "Write the first lines of files."),
         "tail": Place("dolmen.cli.head:tail", "Write the last lines of files."),
+        "truncate": Place("dolmen.cli.growing:truncate", "Take away the end of files."),
+        "concat": Place("dolmen.cli.growing:concat", "Join files, moving no bytes."),
+        "recover-lease": Place(
+            "dolmen.cli.growing:recover_lease", "Take the right to write files from others."
+        ),
         "text": Place("dolmen.cli.text:text", "Write files to standard output, decompressed."),
         "touch": Place("dolmen.cli.touch:touch", "Make empty files, or set times."),
         "mkdir": Place("dolmen.cli.tree:mkdir", "Make directories."),

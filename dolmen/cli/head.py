@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import click
 
 from dolmen.cli.cluster_path import ClusterPath, path_arguments
-from dolmen.cli.ends import Part, head_pieces, parse_part, tail_pieces
+from dolmen.cli.ends import Part, head_pieces, parse_part, tail_pieces, tail_start
 from dolmen.cli.formats import printable
 from dolmen.cli.options import Command, gathered
 from dolmen.cli.said import client_options
@@ -32,6 +32,7 @@ class EndOptions:
     bytes_: Part | None
     quiet: bool
     verbose: bool
+    follow: bool = False
 
     @property
     def part(self) -> Part:
@@ -107,6 +108,7 @@ def head(options: EndOptions) -> None:
 
 @click.command(cls=NumberedCommand)
 @path_arguments("paths")
+@click.option("-f", "follow", is_flag=True, help="Go on with what is flushed to one file, later.")
 @end_options
 @client_options
 @gathered(EndOptions)
@@ -117,9 +119,28 @@ def tail(options: EndOptions) -> None:
       dolmen tail /logs/today
       dolmen tail -n +2 /data/flights.csv    without its heading
       dolmen tail -c 1K '/logs/*'
+      dolmen tail -f -n 0 /logs/today        what comes from now on
     """
     part = options.part
+    if options.follow:
+        run(lambda session: _follow(session, options, part))
+        return
     run(lambda session: _print_ends(session, options, tail_pieces, part))
+
+
+async def _follow(session: Session, options: EndOptions, part: Part) -> None:
+    failures = Failures()
+    entries = await find_sources(session, options.paths, failures)
+    failures.end()
+    if len(entries) != 1:
+        raise click.UsageError("-f follows one file")
+    [found] = entries
+    async with await found.client.open_reader(found.file) as reader:
+        start = await tail_start(reader, part)
+    if options.verbose:
+        click.echo(f"==> {printable(found.shown)} <==")
+    async with aclosing(found.client.follow(found.file, start)) as pieces:
+        await to_standard_output(pieces)
 
 
 async def _print_ends(session: Session, options: EndOptions, cut: Cut, part: Part) -> None:

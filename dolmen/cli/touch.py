@@ -70,7 +70,7 @@ async def _touch(client: Client, path: str, modified_ms: int, *, create: bool) -
     except NoSuchPath:
         if not create:
             return
-    await _check_parent(client, path)
+    await check_parent(client, path)
     try:
         writer = await client.open_writer(path, exclusive=True)
         async with writer:
@@ -80,7 +80,7 @@ async def _touch(client: Client, path: str, modified_ms: int, *, create: bool) -
         await client.set_attributes(path, modified_ms=modified_ms)
 
 
-async def _check_parent(client: Client, path: str) -> None:
+async def check_parent(client: Client, path: str) -> None:
     """A misspelt directory must not come into being by a touch."""
     parent = path.rpartition("/")[0] or "/"
     try:

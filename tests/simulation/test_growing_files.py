@@ -1,0 +1,164 @@
+"""Files of a whole cluster are appended to, flushed, cut, joined and read, while its processes are
+restarted: at every moment they are what Python bytes would be."""
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given, settings
+
+from dolmen.client import AppendWriter, Client, Reader
+from dolmen.protocol.errors import InvalidRequest, LeaseConflict, NoSuchPath, StaleHandle
+from dolmen.simulation import virtual_time
+from dolmen.simulation.cluster import SimCluster
+from dolmen.simulation.lives import Lives
+from dolmen.simulation.plan import Plan
+from dolmen.simulation.trace import Trace
+
+BLOCK_BYTES = 128 * 1024
+PLAN = Plan(seed=1, datanodes=4, block_size_bytes=BLOCK_BYTES)
+PATHS = ("/a", "/b", "/c")
+
+paths = st.sampled_from(PATHS)
+lengths = st.one_of(
+    st.sampled_from((0, 1, 64 * 1024, BLOCK_BYTES, BLOCK_BYTES + 1)), st.integers(0, 400_000)
+)
+
+
+@dataclass
+class Growing:
+    """The files as they must be, and who writes and reads them."""
+
+    client: Client
+    cluster: SimCluster
+    content: dict[str, bytes] = field(default_factory=dict)
+    writers: dict[str, AppendWriter] = field(default_factory=dict)
+    unflushed: dict[str, bytes] = field(default_factory=dict)
+    readers: list[tuple[Reader, bytes]] = field(default_factory=list)
+
+    async def write(self, path: str, data: bytes) -> None:
+        """Write behind the end, with a writer that stays open."""
+        if path not in self.writers:
+            block_bytes = BLOCK_BYTES * (1 + PATHS.index(path))
+            writer = await self.client.open_appender(
+                path, create=True, block_size_bytes=block_bytes
+            )
+            self.writers[path] = writer
+            self.unflushed[path] = b""
+            self.content.setdefault(path, b"")
+        await self.writers[path].write(data)
+        self.unflushed[path] += data
+        assert self.writers[path].length_bytes == len(self.content[path] + self.unflushed[path])
+
+    async def flush(self, path: str) -> None:
+        if path in self.writers:
+            await self.writers[path].flush()
+            self.content[path] += self.unflushed[path]
+            self.unflushed[path] = b""
+
+    async def close(self, path: str) -> None:
+        if path in self.writers:
+            info = await self.writers.pop(path).close()
+            self.content[path] += self.unflushed.pop(path)
+            assert info.length_bytes == len(self.content[path])
+
+    async def abandon(self, path: str) -> None:
+        if path in self.writers:
+            await self.writers.pop(path).abandon()
+
+    async def recover(self, path: str) -> None:
+        """Take the file from its writer, who has changed nothing when he comes back."""
+        if path not in self.content:
+            return
+        await self.client.recover_lease(path)
+        if path in self.writers:
+            writer = self.writers.pop(path)
+            with pytest.raises(LeaseConflict):
+                await writer.close()
+
+    async def truncate(self, path: str, length: int) -> None:
+        content = self.content.get(path)
+        cutting = self.client.truncate(path, length)
+        if content is None:
+            with pytest.raises(NoSuchPath):
+                await cutting
+        elif length > len(content):
+            with pytest.raises(InvalidRequest):
+                await cutting
+        elif path in self.writers and length < len(content):
+            with pytest.raises(LeaseConflict):
+                await cutting
+        else:
+            assert (await cutting).length_bytes == length
+            self.content[path] = content[:length]
+
+    async def concat(self, target: str, source: str) -> None:
+        joining = self.client.concat(target, [source])
+        there = {target, source} <= self.content.keys()
+        if there and target != source and not {target, source} & self.writers.keys():
+            await joining
+            self.content[target] += self.content.pop(source)
+        else:
+            with pytest.raises((NoSuchPath, LeaseConflict, InvalidRequest)):
+                await joining
+
+    async def read(self, path: str) -> None:
+        """Open it, and keep it open to the end."""
+        if path in self.content:
+            self.readers.append((await self.client.open_reader(path), self.content[path]))
+
+    async def restart(self, index: int) -> None:
+        """Kill the namenode, or a datanode, and start it again."""
+        lives: list[Lives] = [self.cluster.namenode, *self.cluster.datanodes]
+        await lives[index].kill()
+        await lives[index].start()
+
+    async def check(self) -> None:
+        for path, content in self.content.items():
+            assert await self.client.read_file(path) == content
+
+    async def check_readers(self) -> None:
+        for reader, content in self.readers:
+            with suppress(StaleHandle):  # what it has opened is kept for a while only
+                assert await reader.read_at(0, len(content) + 1) == content
+
+
+steps = st.one_of(
+    st.tuples(st.just("write"), paths, lengths),
+    st.tuples(st.sampled_from(("flush", "close", "abandon", "recover", "read")), paths),
+    st.tuples(st.just("truncate"), paths, lengths),
+    st.tuples(st.just("concat"), paths, paths),
+    st.tuples(st.just("restart"), st.integers(0, PLAN.datanodes)),
+)
+
+
+async def take_steps(drawn: list[tuple[Any, ...]], seed: int) -> None:
+    random = Random(seed)
+    cluster = SimCluster(PLAN, Trace(asyncio.get_running_loop().time))
+    await cluster.start()
+    async with cluster.inspector() as client:
+        growing = Growing(client, cluster)
+        for name, *words in drawn:
+            if name == "write":
+                words[1] = random.randbytes(words[1])
+            await getattr(growing, name)(*words)
+            await growing.check()
+            cluster.check_invariants()
+        await growing.check_readers()
+        for path in list(growing.writers):
+            await growing.close(path)
+        await growing.check()
+    await cluster.stop()
+    assert cluster.found == []
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(steps, max_size=25), st.integers(0, 1000))
+def test_files_that_grow_and_shrink_are_what_bytes_would_be(
+    drawn: list[tuple[Any, ...]], seed: int
+) -> None:
+    virtual_time.run(take_steps(drawn, seed))
