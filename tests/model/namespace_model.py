@@ -1,11 +1,13 @@
 """What the namespace must do, said in dictionaries, and in nothing else that the namespace uses."""
 
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from dolmen.protocol.errors import (
     DirectoryNotEmpty,
     InvalidRequest,
     IsADirectory,
+    LeaseConflict,
     NoSuchPath,
     NotADirectory,
     PathExists,
@@ -14,12 +16,42 @@ from dolmen.protocol.errors import (
 Path = tuple[str, ...]
 
 
-@dataclass
+@dataclass(frozen=True)
+class Block:
+    block_id: int
+    length_bytes: int
+
+
+@dataclass(eq=False)
+class Draft:
+    """The right to change a file, of whoever holds it; it ends by silence, or by somebody's act."""
+
+    draft_id: int
+    client_id: bytes
+    heard_ms: int
+    ended: bool = False
+
+
+@dataclass(eq=False)
 class File:
-    lengths: tuple[int, ...]
+    blocks: tuple[Block, ...]
     inode_id: int
     mode: int = 0o644
     replication: int = 3
+    cut_txid: int = 0
+    draft: Draft | None = None
+
+    @property
+    def length_bytes(self) -> int:
+        return sum(block.length_bytes for block in self.blocks)
+
+    @property
+    def starts(self) -> list[int]:
+        """Where its blocks begin, and its end."""
+        return list(accumulate((block.length_bytes for block in self.blocks), initial=0))
+
+    def extend(self, start_bytes: int, blocks: tuple[Block, ...]) -> None:
+        self.blocks = self.blocks[: self.starts.index(start_bytes)] + blocks
 
 
 @dataclass
@@ -46,6 +78,26 @@ class Model:
                 raise NoSuchPath("")
             node = node.entries[name]
         return node
+
+    def find_file(self, path: Path) -> File:
+        node = self.find(path)
+        if isinstance(node, Directory):
+            raise IsADirectory("")
+        return node
+
+    def concat(self, target: Path, sources: list[Path]) -> File:
+        files = []
+        for path in (target, *sources):
+            file = self.find_file(path)
+            if file.draft is not None and not file.draft.ended:
+                raise LeaseConflict("")
+            files.append(file)
+        if len(set(files)) < len(files):
+            raise InvalidRequest("")
+        for path, file in zip(sources, files[1:], strict=True):
+            files[0].blocks += file.blocks
+            del self.find_directory(path[:-1]).entries[path[-1]]
+        return files[0]
 
     def find_directory(self, path: Path) -> Directory:
         node = self.find(path)

@@ -30,6 +30,8 @@ from dolmen.protocol.client_messages import (
     FileInfo,
     Listing,
     LocateBlocks,
+    LocatedBlock,
+    LocatedBlocks,
     MakeDirectory,
     OpenedFile,
     OpenFile,
@@ -39,23 +41,20 @@ from dolmen.protocol.client_messages import (
     WalkTree,
 )
 from dolmen.protocol.control_messages import Reply
-from dolmen.protocol.errors import (
-    DolmenError,
-    LeaseConflict,
-    StaleHandle,
-)
+from dolmen.protocol.draft_messages import LocateBlock
+from dolmen.protocol.errors import DolmenError, LeaseConflict, StaleHandle
 from dolmen.simulation.sim_key_value import SimKeyValueStore
 from namenode.core.apply import apply_group
 from namenode.core.case import NamesystemSettings
 from namenode.core.edits import decode_group
-from namenode.core.outcome import BlocksDropped
 from namenode.core.tables import DURABLE_TABLES
-from tests.model.namespace_model import Directory, File, Model, Node, Path
-from tests.unit.namenode.core.driver import DIGEST, Driver, contents
+from tests.model.namespace_model import Block, Directory, File, Model, Node, Path
+from tests.unit.namenode.core.driver import CLIENT, DIGEST, Driver, contents
 
 SETTINGS = NamesystemSettings(
     block_size_bytes=65536,
     delete_after_ms=1_000,
+    lease_soft_limit_ms=5_000,
     lease_hard_limit_ms=20_000,
     block_token_life_ms=3_000,
     answered_life_ms=10_000,
@@ -81,20 +80,23 @@ class NamespaceMachine(RuleBasedStateMachine):
         super().__init__()
         self.driver = Driver(SETTINGS)
         self.model = Model()
-        self.last: tuple[ClientRequest, int, Reply] | None = None
+        self.last: tuple[ClientRequest, int, bytes, Reply] | None = None
         self.copy: tuple[int, dict[str, list[tuple[bytes, bytes]]]] | None = None
-        self.open: dict[int, tuple[int, set[int]]] = {}
+        self.open: dict[int, int] = {}  # inode id → until when its reader has a token
+        self.readable: dict[int, int] = {}  # block id → until when its reader has a token
 
-    def attempt(self, request: ClientRequest) -> tuple[Reply | None, type | None]:
+    def attempt(
+        self, request: ClientRequest, client_id: bytes = CLIENT
+    ) -> tuple[Reply | None, type | None]:
         before = len(self.driver.log)
         try:
-            reply = self.driver.do(request)
+            reply = self.driver.do(request, client_id=client_id)
         except DolmenError as error:
             refused = type(error)
             assert len(self.driver.log) == before
             return None, refused
         if len(self.driver.log) > before:
-            self.last = (request, self.driver.number, reply)
+            self.last = (request, self.driver.number, client_id, reply)
         return reply, None
 
     @initialize()
@@ -128,10 +130,14 @@ class NamespaceMachine(RuleBasedStateMachine):
         last = self.driver.write_blocks(file.inode_id, file.lengths)
         request = PublishFile(file.inode_id, show(file.path), last, DIGEST, file.exclusive)
         reply, error = self.attempt(request)
-        published = File(file.lengths, file.inode_id)
+        published = File(self.blocks_of(file.inode_id, file.lengths), file.inode_id)
         assert error is raised(lambda: self.model.publish(file.path, published, file.exclusive))
         if error is None:
             assert reply == self.driver.info(show(file.path))
+
+    def blocks_of(self, inode_id: int, lengths: tuple[int, ...]) -> tuple[Block, ...]:
+        """What was just written to an unpublished file."""
+        return tuple(map(Block, self.driver.block_ids(inode_id), lengths))
 
     @rule(path=paths, lengths=lengths)
     def write(self, path: Path, lengths: tuple[int, ...]) -> None:
@@ -188,9 +194,9 @@ class NamespaceMachine(RuleBasedStateMachine):
     @rule()
     def repeat(self) -> None:
         assert self.last
-        request, number, reply = self.last
+        request, number, client_id, reply = self.last
         size = len(self.driver.log)
-        assert self.driver.do(request, number) == reply
+        assert self.driver.do(request, number, client_id) == reply
         assert len(self.driver.log) == size
 
     @rule(wait_ms=st.sampled_from([1, 500, 1_000, 3_000, 25_000]))
@@ -199,10 +205,8 @@ class NamespaceMachine(RuleBasedStateMachine):
         self.driver.tick()
         if wait_ms > SETTINGS.answered_life_ms:
             self.last = None  # its reply may be forgotten, rightly
-        for effect in self.driver.take_effects(BlocksDropped):
-            dropped = set(effect.block_ids)
-            for inode_id, (until_ms, block_ids) in self.open.items():
-                assert until_ms < self.driver.now_ms or not dropped & block_ids, inode_id
+        for block_id in self.driver.dropped():
+            assert self.readable.pop(block_id, 0) < self.driver.now_ms
 
     @rule()
     def open_files(self) -> None:
@@ -210,22 +214,36 @@ class NamespaceMachine(RuleBasedStateMachine):
             if isinstance(node, File):
                 opened = self.driver.ask(OpenFile(path))
                 assert isinstance(opened, OpenedFile)
-                assert tuple(block.length_bytes for block in opened.blocks) == node.lengths
-                until_ms = self.driver.now_ms + SETTINGS.block_token_life_ms
-                block_ids = {block.block_id for block in opened.blocks}
-                self.open[node.inode_id] = (until_ms, block_ids)
+                assert node.blocks == tuple(
+                    Block(block.block_id, block.length_bytes) for block in opened.blocks
+                )
+                self.open[node.inode_id] = self.read(opened.blocks)
+
+    def read(self, blocks: tuple[LocatedBlock, ...]) -> int:
+        """Somebody has got tokens for these blocks; return until when they are valid."""
+        until_ms = self.driver.now_ms + SETTINGS.block_token_life_ms
+        self.readable.update((block.block_id, until_ms) for block in blocks)
+        return until_ms
 
     @precondition(lambda self: self.open)
     @rule()
     def renew(self) -> None:
-        for inode_id, (until_ms, block_ids) in self.open.items():
+        for inode_id, until_ms in list(self.open.items()):
             try:
-                self.driver.ask(LocateBlocks(inode_id))
+                page = self.driver.ask(LocateBlocks(inode_id))
             except StaleHandle:
                 assert until_ms <= self.driver.now_ms
             else:
-                until_ms = self.driver.now_ms + SETTINGS.block_token_life_ms
-                self.open[inode_id] = (until_ms, block_ids)
+                assert isinstance(page, LocatedBlocks)
+                self.open[inode_id] = self.read(page.blocks)
+        for block_id, until_ms in list(self.readable.items()):
+            try:
+                page = self.driver.ask(LocateBlock(block_id))
+            except StaleHandle:
+                assert until_ms <= self.driver.now_ms
+            else:
+                assert isinstance(page, LocatedBlocks)
+                self.read(page.blocks)
 
     @rule()
     def restart(self) -> None:
@@ -275,13 +293,15 @@ def raised(do: object) -> type | None:
 def seen(info: FileInfo) -> tuple[object, ...]:
     if info.kind == EntryKind.DIRECTORY:
         return info.path, info.mode
-    return info.path, info.mode, info.length_bytes, info.replication, info.inode_id
+    length_bytes, cut_txid = info.length_bytes, info.cut_txid
+    return info.path, info.mode, length_bytes, info.replication, info.inode_id, cut_txid
 
 
 def expected(path: str, node: Node) -> tuple[object, ...]:
     if isinstance(node, Directory):
         return path, node.mode
-    return path, node.mode, sum(node.lengths), node.replication, node.inode_id
+    length_bytes, cut_txid = node.length_bytes, node.cut_txid
+    return path, node.mode, length_bytes, node.replication, node.inode_id, cut_txid
 
 
 def replay(

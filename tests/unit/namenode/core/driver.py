@@ -193,16 +193,22 @@ class Driver:
         return reply
 
     def allocate(
-        self, inode_id: int, index: int, previous: CommittedBlock | None = None
+        self,
+        inode_id: int,
+        index: int,
+        previous: CommittedBlock | None = None,
+        client_id: bytes = CLIENT,
     ) -> AllocatedBlock:
-        reply = self.do(AllocateBlock(inode_id, index, previous))
+        reply = self.do(AllocateBlock(inode_id, index, previous), client_id=client_id)
         assert isinstance(reply, AllocatedBlock)
         return reply
 
-    def write_blocks(self, inode_id: int, lengths: tuple[int, ...]) -> CommittedBlock | None:
+    def write_blocks(
+        self, inode_id: int, lengths: tuple[int, ...], client_id: bytes = CLIENT
+    ) -> CommittedBlock | None:
         last: CommittedBlock | None = None
         for index, length_bytes in enumerate(lengths):
-            block = self.allocate(inode_id, index, last)
+            block = self.allocate(inode_id, index, last, client_id)
             last = CommittedBlock(block.block_id, block.stamp, length_bytes, DIGEST)
         return last
 
