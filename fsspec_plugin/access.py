@@ -38,6 +38,8 @@ CLIENT_SETTINGS = (
     "segments_in_flight",
     "segment_size",
     "hedged_share",
+    "read_memory",
+    "write_memory",
 )
 """Settings that may be given as storage options, as text: `{"retry_for": "5s"}`."""
 

@@ -12,8 +12,10 @@ from typing import Literal, TypedDict, Unpack, overload
 
 from dolmen.client.append_writer import AppendWriter, open_appender
 from dolmen.client.bulk import Datanodes
+from dolmen.client.byte_budget import ByteBudget
 from dolmen.client.checksum_lists import ChecksumLists
 from dolmen.client.connection import NamenodeConnection
+from dolmen.client.core.byte_shares import ByteShares
 from dolmen.client.follow import follow
 from dolmen.client.hedging import Hedging, HedgingFigures
 from dolmen.client.hints import Hints
@@ -90,6 +92,8 @@ class Client:
             hedging=Hedging(options.hedged_share),
             leases=LeaseKeeper(self._namenode),
             hints=Hints(self._namenode),
+            read_memory=ByteShares(options.read_memory_bytes),
+            write_memory=ByteBudget(options.write_memory_bytes),
             host=options.host or machine.host_name,
         )
         self._checksums = ChecksumLists(self._links.datanodes)

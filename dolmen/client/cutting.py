@@ -57,8 +57,9 @@ class Cutting:
         self._witness = witness
         self._plan = WritePlan(block_size_bytes, options.segment_bytes)
         slots = options.segments_in_flight + 1  # and the one being filled
-        self._window = SegmentWindow(slots, self._plan.segment_bytes)
+        self._window = SegmentWindow(slots, links.write_memory.open())
         self._filling: SegmentBuffer | None = None
+        self._limit = 0
         self._block: BlockWriter | None = None
         self._unfinished: list[BlockWriter] = []
         self._last: list[BlockWriter] = []
@@ -71,6 +72,7 @@ class Cutting:
             links.leases,
             self._lease,
             self._unfinished,
+            self._window,
         )
         self._collected.atexit = False
 
@@ -126,12 +128,13 @@ class Cutting:
         """Keep the lease no longer: nothing more will be put. Idempotent."""
         self._collected.detach()
         self._links.leases.release(self._lease)
+        self._window.close()
 
     async def drop(self, reason: DolmenError) -> None:
         """Stop everything, whoever waits being told why, and tell the namenode if it listens."""
         self._window.fail(reason)
         self._collected.detach()
-        _let_go(self._links.leases, self._lease, self._unfinished)
+        _let_go(self._links.leases, self._lease, self._unfinished, self._window)
         await asyncio.gather(*(block.task for block in self._unfinished), return_exceptions=True)
         self._filling = None
         with contextlib.suppress(DolmenError, TimeoutError):  # its lease ends in any case
@@ -142,21 +145,25 @@ class Cutting:
 
     async def _take(self, view: memoryview) -> int:
         """Take bytes into one segment; return how many."""
-        limit = self._plan.segment_limit(self._plan.place(self.length_bytes).segment_offset)
         if self._filling is None:
-            await self._window.take_slot()
+            limit = self._limit = await self._window.take_slot(self._segment_room())
             self._lease.check(self._file.path)
             if len(view) >= limit and _never_changes(view):
                 self._advance(view[:limit])
                 self._hand_over(view[:limit])
                 return limit
             self._filling = self._window.take_buffer()
-        view = view[: limit - self._filling.length]
-        self._filling.append(view, limit)
+        view = view[: self._limit - self._filling.length]
+        self._filling.append(view, self._limit)
         self._advance(view)
-        if self._filling.length == limit:
+        if self._filling.length == self._limit:
             self._hand_over_filled()
         return len(view)
+
+    def _segment_room(self) -> int:
+        """Return how long the next segment may be; the one before it may have been a short one."""
+        place = self._plan.place(self.length_bytes)
+        return self._plan.segment_limit(place.segment_offset) - place.offset
 
     def _advance(self, view: memoryview) -> None:
         self._witness(view)
@@ -169,6 +176,7 @@ class Cutting:
 
     def _hand_over(self, data: memoryview) -> None:
         """Give a segment, the one that ends at `length_bytes`, to the writer of its block."""
+        self._window.settle(len(data))
         index = self._plan.place(self.length_bytes - len(data)).block_index
         if self._block is None or self._block.index != index:
             self._unfinished[:] = [block for block in self._unfinished if not block.is_finished]
@@ -190,19 +198,26 @@ class Cutting:
         self._lease.check(self._file.path)
 
 
-def _let_go(leases: LeaseKeeper, lease: Lease, blocks: list[BlockWriter]) -> None:
+def _let_go(
+    leases: LeaseKeeper, lease: Lease, blocks: list[BlockWriter], window: SegmentWindow
+) -> None:
     """Do no more for an inode: the namenode drops it when its lease ends."""
     leases.release(lease)
     for block in blocks:
         block.task.cancel()
+    window.close()
 
 
 def _let_go_soon(
-    loop: asyncio.AbstractEventLoop, leases: LeaseKeeper, lease: Lease, blocks: list[BlockWriter]
+    loop: asyncio.AbstractEventLoop,
+    leases: LeaseKeeper,
+    lease: Lease,
+    blocks: list[BlockWriter],
+    window: SegmentWindow,
 ) -> None:
     """Let go of an inode whose writer was collected, whichever thread that happened on."""
     if not loop.is_closed():
-        loop.call_soon_threadsafe(_let_go, leases, lease, blocks)
+        loop.call_soon_threadsafe(_let_go, leases, lease, blocks, window)
 
 
 def _never_changes(view: memoryview) -> bool:

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 from dolmen.client.bulk import Datanodes
+from dolmen.client.byte_budget import ByteBudget
 from dolmen.client.connection import NamenodeConnection
+from dolmen.client.core.byte_shares import ByteShares
 from dolmen.client.hedging import Hedging
 from dolmen.client.hints import Hints
 from dolmen.client.leases import LeaseKeeper
@@ -23,6 +25,10 @@ class Links:
     hedging: Hedging
     leases: LeaseKeeper
     hints: Hints
+    read_memory: ByteShares
+    """For what readers fetch before it is asked for."""
+    write_memory: ByteBudget
+    """For what writers have not sent yet, or not had acknowledged."""
     host: str
     """The label of the host we are on."""
 

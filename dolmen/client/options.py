@@ -24,6 +24,8 @@ class ClientOptions:
     segment_bytes: int = _DEFAULTS.segment_size_bytes
     segments_in_flight: int = _DEFAULTS.segments_in_flight
     hedged_share: float = _DEFAULTS.hedged_share
+    read_memory_bytes: int = _DEFAULTS.read_memory_bytes
+    write_memory_bytes: int = _DEFAULTS.write_memory_bytes
     streams: int = 16
     """Bulk reads at once over all readers of the client: enough for a few blocks from a few
     datanodes, few enough that each moves on well within its progress deadline."""
@@ -61,4 +63,6 @@ class ClientOptions:
             segment_bytes=settings.segment_size_bytes,
             segments_in_flight=settings.segments_in_flight,
             hedged_share=settings.hedged_share,
+            read_memory_bytes=settings.read_memory_bytes,
+            write_memory_bytes=settings.write_memory_bytes,
         )

@@ -167,7 +167,21 @@ class Settings:
         "4",
         ("1", "64"),
         "Segments a writer has on their way: enough that every datanode of a pipeline is busy;"
-        " times segment_size, this is a writer's memory.",
+        " times segment_size, this is a writer's memory, as far as write_memory allows.",
+    )
+    read_memory_bytes: int = row(
+        SIZE,
+        "64MiB",
+        ("1MiB", "64GiB"),
+        "Memory of a client for what its readers fetch ahead, however many files are open: enough"
+        " for a few that are read in order, and a little for each of 256.",
+    )
+    write_memory_bytes: int = row(
+        SIZE,
+        "64MiB",
+        ("1MiB", "64GiB"),
+        "Memory of a client for what its writers have on their way, however many files are open:"
+        " enough for one writer at full speed, and a little for each of 256.",
     )
     hedged_share: float = row(
         FRACTION,
