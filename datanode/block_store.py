@@ -342,9 +342,12 @@ class BlockStore:
         self.tell(ChangeKind.STORED, replica)
         await self.volume_of(replica).unmark(replica.block_id, replica.stamp)
 
-    async def discard_copy(self, replica: Replica) -> None:
-        """Drop a copy that failed. The gate is held."""
+    async def drop_unfinished(self, replica: Replica) -> None:
+        """Drop a copy that failed, or what was written of a stamp that is no more. The gate is
+        held."""
         self.forget(replica)
+        if replica.state is not ReplicaState.TEMPORARY:  # nobody was told of a copy
+            self.tell(ChangeKind.DELETED, replica)
         await self.close_files(replica.block_id)
         volume = self.volume_of(replica)
         await volume.remove(Place.BEING_WRITTEN, replica.block_id, replica.stamp)

@@ -115,8 +115,7 @@ class ReplicaCopier:
                 _check_same(present, order)
                 return None
             if present is not None:
-                # Its stamp is stale, as the token proves; what it holds is kept, out of service.
-                await store.put_aside(present, ChangeKind.DELETED, "a newer stamp is copied here")
+                await self._clear_away(present)
             volume = store.choose_volume(order.length_bytes)
             state = state_after(None, ReplicaEvent.COPY_STARTED)
             replica = Replica(
@@ -131,6 +130,20 @@ class ReplicaCopier:
                     raise volume.trouble(error, order.block_id) from error
                 raise
             return _Copy(order, replica, throttle, promise)
+
+    async def _clear_away(self, stale: Replica) -> None:
+        """Make room for a newer stamp, as the token proves it is. The gate is held.
+
+        What was never finished is half-written and superseded: nothing of it stays. What was
+        finished once is kept, out of service.
+        """
+        if stale.received is None:
+            await self._store.put_aside(stale, ChangeKind.DELETED, "a newer stamp is copied here")
+            return
+        try:
+            await self._store.drop_unfinished(stale)
+        except OSError as error:
+            raise self._store.volume_of(stale).trouble(error, stale.block_id) from error
 
     # ------------------------------------------------------------ pulling
 
@@ -271,7 +284,7 @@ class ReplicaCopier:
         store = self._store
         async with store.gates.hold(replica.block_id):
             if store.get(replica.block_id) is replica and (replica.state is ReplicaState.TEMPORARY):
-                await store.discard_copy(replica)
+                await store.drop_unfinished(replica)
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,10 @@ reading pauses when the next hop is slow, and 1 MiB is all that one stream holds
 stored here stays good even if the next hop failed: segments are idempotent, and the answer names
 who failed.
 
-Each hop waits for the one behind it for a shorter time than the one before waits for it, so that
-the node before the silent one speaks first. `hop_deadline_s` spreads a base time over the pipeline.
+Each hop watches the one behind it, and names it when its process stands still. If it runs, and yet
+nothing moves, as on a disk that hangs, it is waited for: for a shorter time than the one before
+waits for it, so that the node before the silent one speaks first. `hop_deadline_s` spreads a base
+time over the pipeline.
 """
 
 import asyncio
@@ -37,6 +39,7 @@ from dolmen.protocol.errors import (
 )
 from dolmen.protocol.identifiers import format_block_id
 from dolmen.protocol.tokens import BlockToken
+from dolmen.runtime.peer_watch import PeerWatch
 from dolmen.runtime.transport import Body, IncomingBody, Transport
 
 HOP_DEADLINE_CONNECTS = 4
@@ -62,6 +65,7 @@ class SegmentReceiver:
         self, transport: Transport, tokens: TokenCheck, writer: ReplicaWriter, base_s: float
     ) -> None:
         self._transport = transport
+        self._watch = PeerWatch(transport)
         self._tokens = tokens
         self._writer = writer
         self._base_s = base_s
@@ -144,17 +148,9 @@ class SegmentReceiver:
             head.checksums,
             position,
         )
-        stall_s = hop_deadline_s(self._base_s, head.position, len(token.targets))
+        sending = self._send_on(target.address, onward, relay, len(token.targets))
         try:
-            async with self._transport.exchange(
-                target.address,
-                encode_head(onward),
-                Body(head.length_bytes, relay),
-                stall_s=stall_s,
-            ) as answered:
-                reply = decode_block_reply(answered.head)
-            if not isinstance(reply, SegmentStored):
-                raise PeerLost(f"{target.address} gave another answer than a segment's")
+            reply = await self._watch.over(target.address, sending)
         except DolmenError as error:
             LOG.warning(
                 "block %016x: position %d of the pipeline failed: %s",
@@ -165,6 +161,18 @@ class SegmentReceiver:
             reply = _failed(position, error)
         finally:
             relay.abandon()
+        return reply
+
+    async def _send_on(
+        self, address: str, onward: WriteSegment, relay: "Relay", targets: int
+    ) -> SegmentStored:
+        stall_s = hop_deadline_s(self._base_s, onward.position - 1, targets)
+        body = Body(onward.length_bytes, relay)
+        exchange = self._transport.exchange(address, encode_head(onward), body, stall_s=stall_s)
+        async with exchange as answered:
+            reply = decode_block_reply(answered.head)
+        if not isinstance(reply, SegmentStored):
+            raise PeerLost(f"{address} gave another answer than a segment's")
         return reply
 
 

@@ -3,9 +3,9 @@ resumed.
 
 The writer runs as one task, in rounds. A round sends every held segment under one stamp and ends
 when all are acknowledged and no more will come, or when the pipeline broke: then nothing new is
-sent, what is on its way comes to an end, the pipeline is rebuilt under a new stamp, and what was
-not acknowledged by all is sent again (rule 14). A round that made progress may be followed by any
-number of others; rounds without progress end after `retry_for`.
+sent, what is on its way comes to an end or is stopped, the pipeline is rebuilt under a new stamp,
+and what was not acknowledged by all is sent again (rule 14). A round that made progress may be
+followed by any number of others; rounds without progress end after `retry_for`.
 
 Blocks follow one another: a block is allocated when the one before is acknowledged whole, which
 commits it, while its datanodes still finalize it; at most two blocks of a file are unfinished (rule
@@ -43,6 +43,10 @@ from dolmen.protocol.errors import (
 )
 from dolmen.protocol.identifiers import format_block_id
 from dolmen.runtime.transport import PIECE_BYTES, body_of
+
+ROUND_END_S = 0.5
+"""How long, after a break, what is on its way may go on: what arrives need not be sent again, and
+what waits for the one that broke never arrives."""
 
 
 @dataclass(frozen=True)
@@ -198,14 +202,18 @@ class BlockWriter:
 
     async def _send_round(self) -> None:
         self._broken, self._breaks = False, {}
+        sending: list[asyncio.Task[None]] = []
         async with asyncio.TaskGroup() as senders:
             while not self._broken:
                 for segment in self._held.take_unsent():
-                    senders.create_task(self._send(segment))
+                    sending.append(senders.create_task(self._send(segment)))
                 if self._whole and self._held.is_empty:
                     return
                 self._news.clear()
                 await self._news.wait()
+            await asyncio.wait(sending, timeout=ROUND_END_S)
+            for task in sending:
+                task.cancel()
 
     async def _send(self, segment: Segment) -> None:
         """Send one segment; never raises what a datanode may cause."""

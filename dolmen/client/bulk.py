@@ -1,7 +1,8 @@
 """Bulk exchanges with datanodes, and what the client remembers of those that failed it.
 
 Deadlines are about progress, not length: a dead process resets its connections and is noticed at
-once, a stopped one keeps them open and is noticed when nothing moves for so long.
+once, a stopped one keeps them open: a writer notices that it gives no sign of life, a reader that
+nothing moves for so long.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from dolmen.protocol.block_messages import (
 )
 from dolmen.protocol.errors import InvalidRequest
 from dolmen.runtime.machine import Machine
+from dolmen.runtime.peer_watch import PeerWatch
 from dolmen.runtime.transport import Body, IncomingBody
 
 R = TypeVar("R", bound=BlockReply)
@@ -46,6 +48,7 @@ class Datanodes:
 
     def __init__(self, machine: Machine, options: ClientOptions) -> None:
         self._transport = machine.transport
+        self._watch = PeerWatch(machine.transport)
         self.write_stall_s = options.connect_timeout_ms / 1000 * WRITE_STALL_CONNECTS
         self.read_failures = RecentFailures(AVOID_READING_S)
         self.write_failures = RecentFailures(AVOID_WRITING_S)
@@ -63,9 +66,15 @@ class Datanodes:
         body: Body | None = None,
         stall_s: float = STEP_STALL_S,
     ) -> R:
-        """Return the reply to one exchange whose answer is its head alone."""
-        async with self.asking(address, head, expected, body=body, stall_s=stall_s) as (reply, _):
-            return reply
+        """Return the reply to one exchange whose answer is its head alone; PeerLost soon if the
+        datanode stands still."""
+
+        async def exchange() -> R:
+            asking = self.asking(address, head, expected, body=body, stall_s=stall_s)
+            async with asking as (reply, _):
+                return reply
+
+        return await self._watch.over(address, exchange())
 
     @asynccontextmanager
     async def asking(

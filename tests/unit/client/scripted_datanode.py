@@ -12,7 +12,14 @@ from typing import Any
 
 from dolmen.protocol import block_messages as blocks
 from dolmen.protocol.checksums import block_digest, chunk_checksums, first_bad_chunk
-from dolmen.protocol.errors import ChecksumMismatch, DolmenError, NoSuchReplica, StaleGeneration
+from dolmen.protocol.control_messages import encode_error
+from dolmen.protocol.errors import (
+    ChecksumMismatch,
+    DolmenError,
+    InvalidRequest,
+    NoSuchReplica,
+    StaleGeneration,
+)
 from dolmen.protocol.tokens import BlockToken, ClusterKeys
 from dolmen.runtime.transport import Incoming, Outgoing, body_of
 from dolmen.simulation.sim_network import SimNetwork
@@ -39,6 +46,20 @@ class Replica:
 
     def checksums(self) -> bytes:
         return chunk_checksums(self.data if self.original is None else self.original)
+
+
+class SignOfLife:
+    """Any call is refused: who waits for a datanode sees that it lives, if no fault keeps it."""
+
+    def __init__(self, datanode: "ScriptedDatanode") -> None:
+        self._datanode = datanode
+
+    async def answer(self, payload: bytes) -> bytes:
+        await self._datanode.fault(payload)
+        return encode_error(InvalidRequest("calls go to the namenode"))
+
+    def closed(self) -> None:
+        """Nothing was kept."""
 
 
 class ScriptedDatanode:
@@ -70,7 +91,7 @@ class ScriptedDatanode:
         self.transport.abort()
 
     def open_session(self, peer_host: str) -> Any:
-        raise AssertionError("nobody calls a datanode")
+        return SignOfLife(self)
 
     async def exchange(self, incoming: Incoming) -> Outgoing:
         try:

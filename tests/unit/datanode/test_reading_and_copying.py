@@ -270,7 +270,7 @@ def test_a_file_that_became_short_is_found_by_the_read_that_needs_it() -> None:
     world.run(scenario())
 
 
-def test_a_stale_replica_gives_way_to_a_copy_under_a_newer_stamp_and_is_kept_aside() -> None:
+def test_a_half_written_replica_gives_way_to_a_copy_under_a_newer_stamp_without_a_trace() -> None:
     world = World()
 
     async def scenario() -> None:
@@ -280,6 +280,28 @@ def test_a_stale_replica_gives_way_to_a_copy_under_a_newer_stamp_and_is_kept_asi
         await world.finalize(DATA, a, stamp=2)
         await world.copy(b, len(DATA), digest_of(DATA), a, stamp=2)
         assert await world.read(b, (0, len(DATA)), stamp=2) == DATA
+        assert quarantined(world, "b") == []
+        (stale,) = [
+            change.replica for change in world.namenode.changes if change.kind is ChangeKind.DELETED
+        ]
+        assert (stale.stamp, stale.state) == (1, ReplicaState.BEING_WRITTEN)
+        world.nodes["b"].check_invariants()
+
+    world.run(scenario())
+
+
+def test_a_finished_replica_gives_way_to_a_copy_under_a_newer_stamp_and_is_kept_aside() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        a, b = await stored(world, "a", "b")
+        await world.write(DATA[:CHUNK_BYTES], b)
+        await world.finalize(DATA[:CHUNK_BYTES], b)
+        await world.restamp(len(DATA), 1, 2, a)
+        await world.finalize(DATA, a, stamp=2)
+        await world.copy(b, len(DATA), digest_of(DATA), a, stamp=2)
+        assert await world.read(b, (0, len(DATA)), stamp=2) == DATA
+        assert len(quarantined(world, "b")) == 1
 
     world.run(scenario())
 
