@@ -21,19 +21,17 @@ from dolmen.client.in_order import read_in_order
 from dolmen.client.transfer import download_stream
 from dolmen.protocol.checksums import Buffer
 from dolmen.protocol.client_messages import FileInfo
-from dolmen.protocol.errors import ChecksumMismatch
+from dolmen.protocol.errors import ChecksumMismatch, DolmenError
 from fsspec_plugin.access import named
 from fsspec_plugin.changes import Changes
 from fsspec_plugin.clients import FileWriter
-from fsspec_plugin.os_errors import translates_errors, translating
+from fsspec_plugin.os_errors import to_os_error, translates_errors
 
 PIECE_BYTES = 8 * 1024 * 1024
 """Read from or written to a local file at once: a few segments, so that their streams stay busy."""
 
-RANGES_AT_ONCE = 32
-"""Ranges of one `cat_ranges` read at the same time; the client limits the streams below."""
-
-Range = tuple[int, int]
+FILES_AT_ONCE = 32
+"""Files of one `cat_ranges` read at the same time; the client limits the streams below."""
 
 
 class DeferredFile:
@@ -109,7 +107,7 @@ class Bulk(Changes):
 
         await fsspec.asyn._run_coros_in_chunks(
             [read(path, indices) for path, indices in of_file.items()],
-            batch_size=batch_size or RANGES_AT_ONCE,
+            batch_size=batch_size or FILES_AT_ONCE,
         )
         if on_error != "return":
             for part in found:
@@ -125,21 +123,12 @@ class Bulk(Changes):
         reader = await self._open_reader(path)
         try:
             ranges = [slice(*bounds).indices(reader.length_bytes)[:2] for bounds in wanted]
-            merged = merge_ranges(ranges, max_gap)
-            turns = asyncio.Semaphore(RANGES_AT_ONCE)
-
-            async def read(start: int, end: int) -> bytearray | OSError:
-                async with turns:
-                    try:
-                        with translating(path):
-                            return await reader.read_at(start, end - start)
-                    except OSError as error:
-                        return error
-
-            parts = await asyncio.gather(*(read(*bounds) for bounds in merged))
+            found = await reader.read_ranges(ranges, max_gap=max_gap)
         finally:
             await reader.close()
-        return [_cut(bounds, merged, parts) for bounds in ranges]
+        return [
+            to_os_error(each, path) if isinstance(each, DolmenError) else each for each in found
+        ]
 
     # ------------------------------------------------------------ write
 
@@ -265,31 +254,6 @@ class Bulk(Changes):
             asked = self._ask(path).path
             info = await download_stream(connected.client, asked, sink, callback.relative_update)
         callback.set_size(info.length_bytes)
-
-
-def merge_ranges(ranges: list[Range], max_gap: int) -> list[Range]:
-    """Return sorted ranges that hold all of `ranges`: those at most `max_gap` apart as one."""
-    merged: list[Range] = []
-    for start, end in sorted(bounds for bounds in ranges if bounds[0] < bounds[1]):
-        if merged and start <= merged[-1][1] + max_gap:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
-        else:
-            merged.append((start, end))
-    return merged
-
-
-def _cut(bounds: Range, merged: list[Range], parts: list[bytearray | OSError]) -> bytes | OSError:
-    start, end = bounds
-    if start >= end:
-        return b""
-    (first, _), part = next(
-        pair
-        for pair in zip(merged, parts, strict=True)
-        if pair[0][0] <= start and end <= pair[0][1]
-    )
-    return (
-        part if isinstance(part, OSError) else bytes(memoryview(part)[start - first : end - first])
-    )
 
 
 def _for_each(values: Any, paths: list[Any]) -> list[int | None]:

@@ -8,6 +8,10 @@ before. The last windows are kept, within a limit, for readers that step back. F
 fsspec's default, fetched ten times the bytes of a Parquet file's two columns; no read-ahead at all
 sent a request for each line of a text.
 
+All open files of a client share the memory for windows (`read_memory`). When there is none left a
+file fetches nothing ahead, smaller pages, and keeps one of these; what is larger than that goes to
+whoever asked for it and is not kept.
+
 Any number of threads may read: what they wait for is decided under a lock and awaited outside of
 it.
 """
@@ -16,6 +20,8 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
+
+from dolmen.client.core.byte_shares import LEAST_BYTES, Share
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -54,11 +60,15 @@ class Window:
 
 
 class Readahead:
-    """The windows of one open file. `begin(start, end)` starts to fetch a range."""
+    """The windows of one open file, in its share of the memory.
 
-    def __init__(self, length_bytes: int, begin: Begin) -> None:
+    `begin(start, end)` starts to fetch a range.
+    """
+
+    def __init__(self, length_bytes: int, begin: Begin, share: Share) -> None:
         self._length_bytes = length_bytes
         self._begin = begin
+        self._share = share
         self._lock = threading.Lock()
         self._windows: list[Window] = []  # last used last
         self._expected = 0
@@ -77,29 +87,31 @@ class Readahead:
         except (OSError, CancelledError):
             # It may have been asked for long ago, when the cluster was away: ask once now.
             with self._lock:
-                self._windows = [kept for kept in self._windows if kept not in windows]
+                self._keep([kept for kept in self._windows if kept not in windows])
             return self._begin(start, end).result()
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def close(self) -> None:
         """Drop everything; what is being fetched is cancelled."""
         with self._lock:
-            windows, self._windows = self._windows, []
+            windows = self._windows
+            self._keep([])
         for window in windows:
             window.coming.cancel()
 
     def _cover(self, start: int, end: int) -> list[Window]:
         """Return windows that hold the range one after the other, begun where there was none."""
-        if self._length_bytes <= WHOLE_FILE_BYTES:
-            return self._windows or [self._open(0, self._length_bytes)]
+        if self._length_bytes <= WHOLE_FILE_BYTES and not self._windows:
+            self._open(0, self._length_bytes)
         self._notice(start, end)
         covering = []
         position = start
         while position < end:
-            window = self._holding(position) or self._open(*self._extent(position, end))
+            window = self._holding(position) or self._fetch(position, end)
             covering.append(window)
             position = window.end
-        self._windows = [kept for kept in self._windows if kept not in covering] + covering
+        used = [window for window in covering if window in self._windows]
+        self._windows = [kept for kept in self._windows if kept not in used] + used
         if self._streak >= STREAK_FOR_READAHEAD:
             self._prefetch(end)
         self._trim()
@@ -128,8 +140,10 @@ class Readahead:
         while window := self._holding(ahead):
             ahead = window.end
         if ahead < self._length_bytes and ahead - position <= self._window_bytes // 2:
-            self._open(ahead, min(ahead + self._window_bytes, self._length_bytes))
-            self._window_bytes = min(2 * self._window_bytes, WINDOW_BYTES_MAX)
+            wanted = min(self._window_bytes, self._length_bytes - ahead)
+            if granted := self._share.take_ahead(wanted):
+                self._begin_window(ahead, ahead + granted)
+                self._window_bytes = min(2 * self._window_bytes, WINDOW_BYTES_MAX)
 
     def _holding(self, position: int) -> Window | None:
         for window in self._windows:
@@ -137,10 +151,38 @@ class Readahead:
                 return window
         return None
 
-    def _open(self, start: int, end: int) -> Window:
+    def _fetch(self, position: int, end: int) -> Window:
+        """Begin a window that holds `position`, as large as it should be or can be."""
+        start, stop = self._extent(position, end)
+        if window := self._open(start, stop):
+            return window
+        self._keep([])
+        if window := self._open(start, stop):
+            return window
+        if end - position <= LEAST_BYTES:
+            stop = min(position + LEAST_BYTES, self._length_bytes)
+            if window := self._open(position, stop):
+                return window
+        return Window(position, end, self._begin(position, end))
+
+    def _open(self, start: int, end: int) -> Window | None:
+        """Begin a window, and keep it, if there is memory for it."""
+        granted = self._share.take_ahead(end - start)
+        if granted < end - start:
+            self._share.give_back(granted)
+            return None
+        return self._begin_window(start, end)
+
+    def _begin_window(self, start: int, end: int) -> Window:
         window = Window(start, end, self._begin(start, end))
         self._windows.append(window)
         return window
+
+    def _keep(self, windows: list[Window]) -> None:
+        """Keep these of the windows, and give back the memory of the others."""
+        self._windows = windows
+        held_bytes = sum(window.end - window.start for window in windows)
+        self._share.give_back(self._share.held_bytes - held_bytes)
 
     def _trim(self) -> None:
         """Keep the windows that were used or begun last, within the limits."""
@@ -151,4 +193,4 @@ class Readahead:
             if len(kept) == KEPT_WINDOWS_MAX or size > KEPT_BYTES_MAX:
                 break
             kept.append(window)
-        self._windows = kept[::-1]
+        self._keep(kept[::-1])

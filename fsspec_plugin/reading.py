@@ -79,7 +79,7 @@ class DolmenFile(io.BufferedIOBase):
         self._reader = reader
         self.size = reader.length_bytes
         self.details = describe(reader.info, self.fs._ask(self.path))
-        self._readahead = Readahead(self.size, self._begin)
+        self._readahead = Readahead(self.size, self._begin, reader.memory.open())
         self._cache_lock = threading.Lock()
         self.cache = self._make_cache()  # fsspec's own layers put one of theirs here
 

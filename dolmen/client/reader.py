@@ -34,6 +34,8 @@ class Reader:
         """The file as it was when it was opened."""
         self.piece_bytes = links.options.read_piece_bytes
         """What one bulk read brings; reading in multiples of it is best."""
+        self.memory = links.read_memory
+        """For what is fetched before it is asked for; all readers of the client share it."""
         self._links = links
         self._streams = links.options.streams
         self._blocks = FileBlocks(links, opened.info, opened.blocks)

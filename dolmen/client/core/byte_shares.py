@@ -55,6 +55,16 @@ class Share:
         self.held_bytes = min(wanted_bytes, LEAST_BYTES)
         return self.held_bytes
 
+    def take_ahead(self, wanted_bytes: int) -> int:
+        """Return how many of the wanted bytes may be held for what is not asked for yet.
+
+        At most half of what is left in the spare part, so that files that stand still leave
+        something to those that come; a file that holds nothing gets its least; or none.
+        """
+        room = max(0, LEAST_BYTES - self.held_bytes) + len(self._spare) // 2 * UNIT_BYTES
+        granted = min(wanted_bytes, room)
+        return self.take(granted) if granted >= min(wanted_bytes, LEAST_BYTES) else 0
+
     def give_back(self, length_bytes: int) -> None:
         """Hold so many bytes less."""
         self.held_bytes -= length_bytes

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from dolmen.cli import ends
 from dolmen.cli.ends import Part, head_pieces, parse_part, tail_pieces
+from dolmen.client.core.byte_shares import ByteShares
 from dolmen.client.in_order import Ranges
 from dolmen.protocol.checksums import Buffer
 
@@ -26,6 +27,7 @@ class Bytes:
 
     def __init__(self, content: bytes) -> None:
         self.content = content
+        self.memory = ByteShares(64 * 1024 * 1024)
         self.read_bytes = 0
 
     @property

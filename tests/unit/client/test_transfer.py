@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from random import Random
+from typing import Any
 
 import pytest
 import xxhash
@@ -27,10 +28,10 @@ from tests.unit.client.scripted_namenode import BLOCK_BYTES
 DATA = Random(4).randbytes(7 * BLOCK_BYTES + 4321)
 
 
-def on_world(test: Callable[[World, Client, SimDisk], Awaitable[None]]) -> None:
+def on_world(test: Callable[[World, Client, SimDisk], Awaitable[None]], **options: Any) -> None:
     async def main() -> None:
         world = await World().start()
-        client = world.client()
+        client = world.client(**options)
         disk = SimDisk(SimStorage(), "client")
         await disk.make_directories("/local")
         try:
@@ -105,6 +106,29 @@ def test_bytes_come_in_order_with_a_bounded_number_of_pieces_ahead() -> None:
         assert got == DATA[1000:]
 
     on_world(test)
+
+
+def test_many_files_read_in_turns_share_the_memory_and_none_waits_for_another() -> None:
+    """A merge holds a piece of each file while it waits for the next one of any."""
+
+    async def test(world: World, client: Client, disk: SimDisk) -> None:
+        await client.write_file("/a", DATA)
+        readers = [await client.open_reader("/a") for _ in range(20)]
+        memory = readers[0].memory
+        streams = [read_in_order(reader, 0, len(DATA)) for reader in readers]
+        got = [bytearray() for _ in readers]
+        left = dict(enumerate(streams))
+        while left:
+            for number, stream in list(left.items()):
+                piece = await anext(stream, None)
+                if piece is None:
+                    del left[number]
+                else:
+                    got[number] += piece
+        assert all(each == DATA for each in got)
+        assert memory.spare_bytes == 512 * 1024
+
+    on_world(test, read_memory_bytes=1024 * 1024)
 
 
 def test_a_download_that_does_not_have_the_files_hash_is_refused() -> None:
