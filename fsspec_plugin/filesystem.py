@@ -14,7 +14,7 @@ from fsspec.core import get_compression
 
 from fsspec_plugin.access import named
 from fsspec_plugin.growing import Growing
-from fsspec_plugin.layers import CompressedFile, TextFile
+from fsspec_plugin.layers import CompressedFile, text_file
 from fsspec_plugin.reading import DolmenFile
 from fsspec_plugin.streaming import AsyncReadFile, AsyncWriteFile
 from fsspec_plugin.writing import DolmenWriteFile
@@ -66,13 +66,15 @@ class DolmenFileSystem(Growing):
             text = {name: kwargs.pop(name) for name in TEXT_OPTIONS if name in kwargs}
             mode = mode.replace("t", "") + "b"
             below = self.open(path, mode, block_size, cache_options, compression, **kwargs)
-            return TextFile(below, **text)
+            return text_file(below, text)
         path = self._strip_protocol(path)
+        codec = get_compression(path, compression)
+        if codec == "zip" and "a" in mode:
+            raise io.UnsupportedOperation("a zip archive has its end once: write it anew")
         kwargs.setdefault("autocommit", not self._intrans)
         file = self._open(path, mode, block_size, cache_options=cache_options, **kwargs)
         if not kwargs["autocommit"] and isinstance(file, DolmenWriteFile):
             self.transaction.files.append(file)
-        codec = get_compression(path, compression)
         return file if codec is None else CompressedFile(file, compr[codec])
 
     def _open(

@@ -4,6 +4,7 @@ The standard library's layers publish what a failed `with` body left behind, and
 never close the file they were given.
 """
 
+import codecs
 import io
 from collections.abc import Callable
 from types import TracebackType
@@ -13,6 +14,14 @@ from fsspec_plugin.reading import DolmenFile
 from fsspec_plugin.writing import DolmenWriteFile
 
 OpenedFile = DolmenFile | DolmenWriteFile
+
+
+def text_file(below: Any, options: dict[str, Any]) -> "TextFile":
+    """Return a text layer above `below`, which may have text already."""
+    goes_on = below.writable() and below.tell() > 0
+    if goes_on and codecs.lookup(options.get("encoding") or "utf-8").name == "utf-8-sig":
+        options = options | {"encoding": "utf-8"}  # the mark stands at the beginning only
+    return TextFile(below, **options)
 
 
 class TextFile(io.TextIOWrapper):

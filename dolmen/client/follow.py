@@ -29,6 +29,7 @@ async def follow(
     """Yield the bytes of the file that is at `path` now; see `Client.follow`."""
     reader = await open_reader(links, checksums, path)
     position = offset if offset >= 0 else max(0, reader.length_bytes + offset)
+    failed_at = -1
     while True:
         failure = None
         pieces = read_in_order(reader, position, reader.length_bytes)
@@ -38,7 +39,9 @@ async def follow(
                     position += len(piece)
                     yield bytes(piece)
         except (StaleHandle, DataDamaged) as error:
-            failure = error  # of a version that may be none any more
+            if failed_at == position:
+                raise
+            failure, failed_at = error, position  # of a version that may be none any more
         else:
             await _wait_for_news(links, reader.info)
         newer = await reopen_reader(links, checksums, reader.info.inode_id)

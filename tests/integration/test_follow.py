@@ -18,16 +18,19 @@ LASTS_S = float(os.environ.get("DOLMEN_TEST_FOLLOW_S", "8"))
 DATANODES = 4
 LAST = "the end"
 
+#: Two datanodes, and the namenode between them.
+KILLED_MIN = 3
+
 #: Longer than a datanode needs to be noticed as dead, and a namenode to be back.
 DOWN_S = 1.2
 
 
-async def write_log(client: Client) -> list[str]:
-    """Write and flush lines until the time is over; return them all."""
+async def write_log(client: Client, killed: list[str]) -> list[str]:
+    """Write and flush lines until the time is over and some were killed; return them all."""
     lines: list[str] = []
     ends_s = time.monotonic() + LASTS_S
     async with await client.open_appender("/log") as writer:
-        while time.monotonic() < ends_s:
+        while time.monotonic() < ends_s or len(killed) < KILLED_MIN:
             lines.append(f"{len(lines)} {'x' * (len(lines) * 7919 % 3000)}")
             await writer.write(f"{lines[-1]}\n".encode())
             if len(lines) % 3 == 0:
@@ -81,12 +84,11 @@ async def watch(cluster: RealCluster) -> None:
         await client.write_file("/log", b"")
         following = asyncio.create_task(follow_log(reader))
         async with deaths(cluster) as killed:
-            lines = await write_log(client)
+            lines = await write_log(client, killed)
         cluster.start()
         async with asyncio.timeout(WITHIN_S):
             assert await following == lines
             assert await follow_log(late) == lines
-        assert {"namenode", "datanode-0", "datanode-1"} <= set(killed), f"{len(lines)} lines"
 
 
 def test_every_line_of_a_log_is_followed_once_while_its_servers_die(tmp_path: Path) -> None:

@@ -87,6 +87,16 @@ def test_a_file_that_appears_whole_has_no_flush(fs: DolmenFileSystem) -> None:
         fs.open("/f", "xb", visible=True)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16-le"])
+def test_text_goes_on_without_another_mark_of_its_encoding(
+    fs: DolmenFileSystem, encoding: str
+) -> None:
+    for part in ("größer\n", "kleiner\n"):
+        with fs.open("/f", "a", encoding=encoding) as file:
+            file.write(part)
+    assert fs.cat("/f") == "größer\nkleiner\n".encode(encoding)
+
+
 def test_a_second_writer_is_refused_until_the_lease_is_recovered(fs: DolmenFileSystem) -> None:
     first = fs.open("/f", "ab")
     first.write(b"1")
@@ -164,6 +174,9 @@ def test_compressed_files_are_appended_to_member_by_member(fs: DolmenFileSystem)
                 file.write(line)
         with fs.open(f"/{name}", "rt", compression="infer") as file:
             assert file.read() == "one\ntwo\n"
+    with pytest.raises(io.UnsupportedOperation, match="zip"):
+        fs.open("/f.zip", "ab", compression="infer")
+    assert not fs.exists("/f.zip")
 
 
 def test_coroutines_append_and_flush(fs: DolmenFileSystem) -> None:

@@ -10,7 +10,13 @@ import pytest
 from dolmen.client.client import Client
 from dolmen.protocol.checksums import CHUNK_BYTES
 from dolmen.protocol.client_messages import GetInfo
-from dolmen.protocol.errors import InvalidRequest, LeaseConflict, NoSuchPath, StaleHandle
+from dolmen.protocol.errors import (
+    BlockMissing,
+    InvalidRequest,
+    LeaseConflict,
+    NoSuchPath,
+    StaleHandle,
+)
 from tests.unit.client.cluster import World, on_world
 from tests.unit.client.scripted_namenode import BLOCK_BYTES
 
@@ -233,3 +239,18 @@ def test_joined_files_are_one_and_their_blocks_of_any_length() -> None:
         assert set(world.namenode.paths) == {"/0"}
 
     on_world(test)
+
+
+def test_a_block_that_is_nowhere_ends_following_though_the_file_grows() -> None:
+    async def test(world: World, client: Client) -> None:
+        await client.write_file("/a", DATA[:BLOCK_BYTES])
+        for datanode in world.datanodes.values():
+            datanode.replicas.clear()
+        async with aclosing(client.follow("/a")) as stream:
+            news = asyncio.create_task(anext(stream))
+            await asyncio.sleep(2)
+            await append(client, "/a", b"more")
+            with pytest.raises(BlockMissing):
+                await news
+
+    on_world(test, retry_for_ms=4000)
