@@ -6,7 +6,7 @@ written, and whoever has a token for a block finds it, wherever it was moved to.
 
 import hypothesis.strategies as st
 from hypothesis import settings
-from hypothesis.stateful import invariant, precondition, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from dolmen.protocol.client_messages import (
     AbandonFile,
@@ -46,6 +46,32 @@ class DraftMachine(NamespaceMachine):
         super().__init__()
         self.drafts: list[tuple[Draft, File]] = []
 
+    @initialize()
+    def begin(self) -> None:
+        super().begin()
+        self.write(("c",), (5, 6, 7))
+        self.open_files()
+
+    def some_path(self, data: st.DataObject) -> Path:
+        """A file that can be written, mostly."""
+        known = [path for path, node in self.model.walk() if isinstance(node, File)]
+        if not known or not data.draw(st.integers(0, 3)):
+            return super().some_path(data)
+        return tuple(data.draw(st.sampled_from(known))[1:].split("/"))
+
+    def some_paths(self, data: st.DataObject, count: int) -> list[Path]:
+        """Different files, mostly."""
+        known = [path for path, node in self.model.walk() if isinstance(node, File)]
+        if len(known) < count or not data.draw(st.integers(0, 3)):
+            return [self.some_path(data) for _ in range(count)]
+        chosen = data.draw(st.permutations(known))[:count]
+        return [tuple(path[1:].split("/")) for path in chosen]
+
+    def some_draft(self, data: st.DataObject) -> tuple[Draft, File]:
+        """One whose file is there, mostly."""
+        good = [both for both in self.drafts if self.lives(both[0]) and self.stands(both[1])]
+        return data.draw(st.sampled_from(good or self.drafts) | st.sampled_from(self.drafts))
+
     def lives(self, draft: Draft) -> bool:
         """Look at the clock: the namenode does so whenever it has moved."""
         if self.driver.now_ms - draft.heard_ms >= SETTINGS.lease_hard_limit_ms:
@@ -64,7 +90,9 @@ class DraftMachine(NamespaceMachine):
 
     @rule(data=st.data(), client_id=clients)
     def open_draft(self, data: st.DataObject, client_id: bytes) -> None:
-        path = self.some_path(data)
+        self.open_at(self.some_path(data), client_id)
+
+    def open_at(self, path: Path, client_id: bytes) -> None:
         reply, error = self.attempt(OpenDraft(show(path)), client_id)
         assert error is raised(lambda: self.check_free(path))
         if error is not None:
@@ -91,7 +119,31 @@ class DraftMachine(NamespaceMachine):
     @precondition(lambda self: self.drafts)
     @rule(data=st.data(), lengths=lengths, final=st.booleans())
     def extend(self, data: st.DataObject, lengths: tuple[int, ...], final: bool) -> None:
-        draft, file = data.draw(st.sampled_from(self.drafts))
+        self.extend_by(self.some_draft(data), data, lengths, final)
+
+    @rule(data=st.data(), lengths=lengths, final=st.booleans(), client_id=clients)
+    def change(
+        self, data: st.DataObject, lengths: tuple[int, ...], final: bool, client_id: bytes
+    ) -> None:
+        """Open a file for writing, if nobody has it open, and write, with readers about it."""
+        path = self.some_path(data)
+        if data.draw(st.booleans()):
+            self.open_files()
+        self.open_at(path, client_id)
+        file = None if raised(lambda: self.file_at(path)) else self.file_at(path)
+        if file is not None and file.draft is not None:
+            self.extend_by((file.draft, file), data, lengths, final)
+        if data.draw(st.booleans()):
+            self.let_time_pass(SETTINGS.delete_after_ms)
+
+    def extend_by(
+        self,
+        written: tuple[Draft, File],
+        data: st.DataObject,
+        lengths: tuple[int, ...],
+        final: bool,
+    ) -> None:
+        draft, file = written
         start = data.draw(st.sampled_from(file.starts[-2:]) | st.sampled_from(file.starts))
         longest = min(file.length_bytes, start + sum(lengths))
         keep = data.draw(st.just(longest) | st.integers(start, longest))
@@ -129,7 +181,7 @@ class DraftMachine(NamespaceMachine):
     @precondition(lambda self: self.drafts)
     @rule(data=st.data(), again=st.booleans())
     def renew_or_abandon(self, data: st.DataObject, again: bool) -> None:
-        draft, _ = data.draw(st.sampled_from(self.drafts))
+        draft, _ = self.some_draft(data)
         lived = self.lives(draft)
         if not again:
             self.abandon_draft(draft)
@@ -153,7 +205,7 @@ class DraftMachine(NamespaceMachine):
 
     @rule(data=st.data(), count=st.integers(1, 3))
     def concat(self, data: st.DataObject, count: int) -> None:
-        path, *sources = (self.some_path(data) for _ in range(count + 1))
+        path, *sources = self.some_paths(data, count + 1)
         gone = self.sources_of(sources)
         request = ConcatFiles(show(path), tuple(map(show, sources)))
         reply, error = self.attempt(request)

@@ -199,7 +199,7 @@ class NamespaceMachine(RuleBasedStateMachine):
         assert self.driver.do(request, number, client_id) == reply
         assert len(self.driver.log) == size
 
-    @rule(wait_ms=st.sampled_from([1, 500, 1_000, 3_000, 25_000]))
+    @rule(wait_ms=st.sampled_from([1, 500, 1_000, 3_000, 5_000, 25_000]))
     def let_time_pass(self, wait_ms: int) -> None:
         self.driver.now_ms += wait_ms
         self.driver.tick()
