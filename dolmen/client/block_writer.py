@@ -205,8 +205,10 @@ class BlockWriter:
         sending: list[asyncio.Task[None]] = []
         async with asyncio.TaskGroup() as senders:
             while not self._broken:
-                for segment in self._held.take_unsent():
-                    sending.append(senders.create_task(self._send(segment)))
+                # A loop's variable would keep the memory of the last one while nothing is sent.
+                sending += [
+                    senders.create_task(self._send(segment)) for segment in self._held.take_unsent()
+                ]
                 if self._whole and self._held.is_empty:
                     return
                 self._news.clear()

@@ -175,3 +175,18 @@ def test_a_writer_that_breaks_while_it_waits_for_memory_is_told() -> None:
             await waiting
 
     on_world(test, write_memory_bytes=MIB, segment_bytes=4 * MIB)
+
+
+def test_memory_that_was_given_back_is_held_by_nobody() -> None:
+    """A writer that stands still keeps no segment alive that has arrived."""
+
+    async def test(world: World, client: Client) -> None:
+        writer = await client.open_writer("/a", block_size_bytes=8 * MIB)
+        await writer.write(bytearray(2 * MIB))
+        await asyncio.sleep(5)
+        assert writer._cutting.window.taken == 0
+        [buffer] = client._links.write_memory._kept
+        buffer.append(0)  # a BufferError while anybody has a view of it
+        await writer.abandon()
+
+    on_world(test, segment_bytes=4 * MIB)
