@@ -2,7 +2,7 @@
 restarted: at every moment they are what Python bytes would be."""
 
 import asyncio
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
+from msgspec import structs
 
 from dolmen.client import AppendWriter, Client, Reader
 from dolmen.protocol.errors import InvalidRequest, LeaseConflict, NoSuchPath, StaleHandle
@@ -22,6 +23,7 @@ from dolmen.simulation.trace import Trace
 BLOCK_BYTES = 128 * 1024
 PLAN = Plan(seed=1, datanodes=4, block_size_bytes=BLOCK_BYTES)
 PATHS = ("/a", "/b", "/c")
+LAST = b"the end\n"
 
 paths = st.sampled_from(PATHS)
 lengths = st.one_of(
@@ -162,3 +164,60 @@ def test_files_that_grow_and_shrink_are_what_bytes_would_be(
     drawn: list[tuple[Any, ...]], seed: int
 ) -> None:
     virtual_time.run(take_steps(drawn, seed))
+
+
+async def write_log(client: Client, random: Random, ends_s: float) -> bytes:
+    """Write and flush lines at any pace until then; return them all."""
+    loop, written = asyncio.get_running_loop(), b""
+    async with await client.open_appender("/log") as writer:
+        while loop.time() < ends_s:
+            line = b"%d %s\n" % (len(written), b"x" * random.choice((1, 1000, 200_000)))
+            await writer.write(line)
+            written += line
+            if random.random() < 0.5:
+                await writer.flush()
+            await asyncio.sleep(random.choice((0, 0.1, 2)))
+        await writer.write(LAST)
+    return written + LAST
+
+
+async def follow_log(client: Client) -> bytes:
+    """Return the bytes that come, until the last line."""
+    got = bytearray()
+    async with aclosing(client.follow("/log")) as pieces:
+        async for piece in pieces:
+            got += piece
+            if got.endswith(LAST):
+                break
+    return bytes(got)
+
+
+async def kill_in_turn(cluster: SimCluster, random: Random) -> None:
+    while True:
+        lives = random.choice([cluster.namenode, *cluster.datanodes])
+        await lives.kill(power_loss=random.random() < 0.3)
+        await asyncio.sleep(random.choice((0, 1, 8)))
+        await lives.start()
+        await asyncio.sleep(random.choice((0.1, 2, 10)))
+
+
+async def watch_log(seed: int) -> None:
+    random = Random(seed)
+    cluster = SimCluster(structs.replace(PLAN, seed=seed), Trace(asyncio.get_running_loop().time))
+    await cluster.start()
+    async with cluster.inspector() as client:
+        await client.write_file("/log", b"")
+        following = asyncio.create_task(follow_log(client))
+        killing = asyncio.create_task(kill_in_turn(cluster, random))
+        written = await write_log(client, random, asyncio.get_running_loop().time() + 120)
+        async with asyncio.timeout(600):
+            assert await following == written
+        killing.cancel()
+        await asyncio.wait([killing])
+    await cluster.stop()
+    assert cluster.found == []
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_every_byte_of_a_log_is_followed_once_while_its_servers_die(seed: int) -> None:
+    virtual_time.run(watch_log(seed))
