@@ -103,18 +103,25 @@ def test_a_stream_is_seen_while_it_comes_and_stays_when_it_is_interrupted(
     appending.communicate()
 
 
-def test_a_lease_is_taken_from_a_writer_that_hangs(
+def test_a_killed_writer_leaves_what_it_flushed_and_its_lease_can_be_taken(
     cluster: LocalCluster, shell: Shell, space: str
 ) -> None:
-    with cluster.filesystem().open(f"{space}/log", "ab") as hanging:
-        hanging.write(b"flushed\n")
-        hanging.hflush()
-        shell.output("recover-lease", f"{space}/*")
-        shell.output("append", "-", f"{space}/log", given=b"more\n")
-        hanging.write(b"lost\n")
-        with pytest.raises(PermissionError):
-            hanging.close()
-    assert shell.output("cat", f"{space}/log") == "flushed\nmore\n"
+    fs = cluster.filesystem()
+    fs.touch(f"{space}/log")
+    with shell.start("append", "-", f"{space}/log") as appending:
+        given, _ = pipes(appending)
+        with shell.start("tail", "-f", f"{space}/log") as following:
+            _, seen = pipes(following)
+            given.write(b"flushed\n")
+            given.flush()
+            assert seen.readline() == b"flushed\n"
+            following.terminate()
+        appending.kill()
+    with pytest.raises(PermissionError):
+        fs.open(f"{space}/log", "ab")
+    shell.output("recover-lease", f"{space}/*")
+    shell.output("append", "-", f"{space}/log", given=b"more\n")
+    assert fs.cat(f"{space}/log") == b"flushed\nmore\n"
 
 
 def test_following_begins_where_it_is_asked_to_and_ends_with_its_file(
