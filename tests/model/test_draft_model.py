@@ -10,6 +10,7 @@ from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from dolmen.protocol.client_messages import (
     AbandonFile,
+    Delete,
     Done,
     FileInfo,
     LeasesRenewed,
@@ -203,8 +204,10 @@ class DraftMachine(NamespaceMachine):
             if file.draft is not None:
                 file.draft.ended = True
 
-    @rule(data=st.data(), count=st.integers(1, 3))
-    def concat(self, data: st.DataObject, count: int) -> None:
+    @rule(data=st.data(), count=st.integers(1, 3), delete=st.booleans())
+    def concat(self, data: st.DataObject, count: int, delete: bool) -> None:
+        """Join files, and see whether what is deleted then waits for the readers of each."""
+        self.open_files()
         path, *sources = self.some_paths(data, count + 1)
         gone = self.sources_of(sources)
         request = ConcatFiles(show(path), tuple(map(show, sources)))
@@ -214,6 +217,10 @@ class DraftMachine(NamespaceMachine):
             assert reply == self.driver.info(show(path))
             for file in gone:
                 self.open.pop(file.inode_id, None)  # its readers know their blocks
+            if delete:
+                assert self.attempt(Delete(show(path))) == (Done(), None)
+                self.model.delete(path, recursive=False)
+                self.let_time_pass(SETTINGS.delete_after_ms)
 
     def sources_of(self, paths: list[Path]) -> list[File]:
         files = []

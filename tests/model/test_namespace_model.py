@@ -321,4 +321,4 @@ def replay(
 
 
 TestNamespace = NamespaceMachine.TestCase
-TestNamespace.settings = settings(max_examples=200, stateful_step_count=40)
+TestNamespace.settings = settings(max_examples=100, stateful_step_count=40)
