@@ -135,11 +135,10 @@ async def _follow(session: Session, options: EndOptions, part: Part) -> None:
     if len(entries) != 1:
         raise click.UsageError("-f follows one file")
     [found] = entries
-    async with await found.client.open_reader(found.file) as reader:
-        start = await tail_start(reader, part)
     if options.verbose:
         click.echo(f"==> {printable(found.shown)} <==")
-    async with aclosing(found.client.follow(found.file, start)) as pieces:
+    following = found.client.follow(found.file, lambda reader: tail_start(reader, part))
+    async with aclosing(following) as pieces:
         await to_standard_output(pieces)
 
 

@@ -16,7 +16,7 @@ from dolmen.client.byte_budget import ByteBudget
 from dolmen.client.checksum_lists import ChecksumLists
 from dolmen.client.connection import NamenodeConnection
 from dolmen.client.core.byte_shares import ByteShares
-from dolmen.client.follow import follow
+from dolmen.client.follow import Start, follow
 from dolmen.client.hedging import Hedging, HedgingFigures
 from dolmen.client.hints import Hints
 from dolmen.client.leases import LeaseKeeper
@@ -290,9 +290,10 @@ class Client:
         """Take the right to write a file from whoever has it; what was flushed stays."""
         return await self._namenode.call(RecoverLease(path), FileInfo)
 
-    def follow(self, path: str, offset: int = 0) -> AsyncGenerator[bytes, None]:
+    def follow(self, path: str, offset: int | Start = 0) -> AsyncGenerator[bytes, None]:
         """Yield a file's bytes from `offset` on (negative: from its end), and then, without an end,
-        those that are flushed later: each once, in order, wherever the file is moved to.
+        those that are flushed later: each once, in order, wherever the file is moved to. `offset`
+        may be a coroutine function that finds it by a reader of the file.
 
         StaleHandle: it was deleted or replaced. InvalidRequest: bytes were taken away that were
         given already. Close the iterator (`contextlib.aclosing`) when leaving it.

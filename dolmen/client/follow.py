@@ -6,7 +6,7 @@ flushed never change, unless bytes were taken away: `cut_txid` tells that.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 
 from dolmen.client.checksum_lists import ChecksumLists
@@ -23,12 +23,16 @@ LONGEST_PAUSE_S = 1.0
 """What a quiet file costs: one small call a second for each who follows it."""
 
 
+Start = Callable[[Reader], Awaitable[int]]
+"""Finds the offset at which to begin, in the version that is followed first."""
+
+
 async def follow(
-    links: Links, checksums: ChecksumLists, path: str, offset: int
+    links: Links, checksums: ChecksumLists, path: str, start: int | Start
 ) -> AsyncGenerator[bytes, None]:
     """Yield the bytes of the file that is at `path` now; see `Client.follow`."""
     reader = await open_reader(links, checksums, path)
-    position = offset if offset >= 0 else max(0, reader.length_bytes + offset)
+    position = await _start_in(reader, start)
     failed_at = -1
     while True:
         failure = None
@@ -49,6 +53,12 @@ async def follow(
             raise failure
         await _check_kept(reader, newer, position)
         reader = newer
+
+
+async def _start_in(reader: Reader, start: int | Start) -> int:
+    if not isinstance(start, int):
+        return await start(reader)
+    return start if start >= 0 else max(0, reader.length_bytes + start)
 
 
 async def _wait_for_news(links: Links, known: FileInfo) -> None:
