@@ -8,6 +8,7 @@ also tells the namenode that they are still being read, which keeps them (rule 2
 """
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 
 from dolmen.client.core.known_blocks import KnownBlocks
@@ -74,11 +75,15 @@ class FileBlocks:
             if self._now_s() < self._away_until_s:
                 return
             try:
-                for each in (index, self._known.last_index):
-                    if self._is_old(self._places[each]):
-                        await self.renew(self._places[each], RENEWAL_PATIENCE_S)
+                await self._renew_old(index)
+                with contextlib.suppress(StaleHandle):  # who reads it hears of it
+                    await self._renew_old(self._known.last_index)
             except Unreachable:
                 self._away_until_s = self._now_s() + RENEWAL_PAUSE_S
+
+    async def _renew_old(self, index: int) -> None:
+        if self._is_old(self._places[index]):
+            await self.renew(self._places[index], RENEWAL_PATIENCE_S)
 
     async def renew(self, known: BlockPlace, retry_for_s: float | None = None) -> BlockPlace:
         """Return where a block is now, if it is still as in `known`; StaleHandle if nowhere."""

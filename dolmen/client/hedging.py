@@ -86,7 +86,7 @@ class Hedging:
                 await asyncio.wait([first])
             elif first.done() and not first.result():
                 await asyncio.wait([second])
-            if not second.done() or (twin := second.result()) is None:
+            if (first.done() and first.result()) or (twin := second.result()) is None:
                 return False
             has_lost = not first.done()
             await _end(first)
@@ -100,7 +100,7 @@ class Hedging:
         """Ask another replica for what is still wanted; return it if that went well."""
         async with self._turns:
             rival = contest.rival()
-            if rival is None:
+            if rival is None or contest.read.is_done:
                 return None
             twin = Twin(contest.read)
             if not self._budget.take(twin.left_bytes):

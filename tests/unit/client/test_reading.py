@@ -269,6 +269,20 @@ def test_a_reader_of_a_file_that_grew_keeps_its_length_and_reads_no_new_byte() -
     on_world(test, {"/longer": DATA + b"appended"})
 
 
+def test_an_end_that_is_gone_does_not_take_the_beginning_with_it() -> None:
+    async def test(world: World, client: Client) -> None:
+        reader = await client.open_reader("/a")
+        await reader.read_at(0, len(DATA))
+        file = change(world, length_bytes=BLOCK_BYTES, cut_txid=7)
+        file.blocks = file.blocks[:1]
+        await asyncio.sleep(300)
+        assert await reader.read_at(0, BLOCK_BYTES) == DATA[:BLOCK_BYTES]
+        with pytest.raises(StaleHandle):
+            await reader.read_at(len(DATA) - 1, 1)
+
+    on_world(test)
+
+
 def test_a_block_that_is_not_what_it_was_is_not_read() -> None:
     async def test(world: World, client: Client) -> None:
         reader = await client.open_reader("/a")
