@@ -41,10 +41,8 @@ Witness = Callable[[memoryview], None]
 
 
 class Cutting:
-    """One inode that is written; its lease is kept until `release` or `drop`.
-
-    So it is when whoever has it is collected as garbage: then the namenode hears no more of it.
-    """
+    """One inode that is written; its lease is kept until `release` or `drop`, or until whoever writes
+    it is collected as garbage."""
 
     def __init__(
         self, links: Links, file: WrittenFile, block_size_bytes: int, witness: Witness
