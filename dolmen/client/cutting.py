@@ -41,8 +41,10 @@ Witness = Callable[[memoryview], None]
 
 
 class Cutting:
-    """One inode that is written; its lease is kept until `release` or `drop`, or until whoever writes
-    it is collected as garbage."""
+    """One inode that is written.
+
+    Its lease is kept until `release` or `drop`, or until whoever writes is collected as garbage.
+    """
 
     def __init__(
         self, links: Links, file: WrittenFile, block_size_bytes: int, witness: Witness
