@@ -16,10 +16,13 @@ import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
+
 from datanode.access import TokenCheck
 from datanode.core.receiver import RECEIVE_PIECE_BYTES, Piece, SegmentShape
 from datanode.writing import ReplicaWriter
 from dolmen.protocol.block_messages import (
+    HopTimes,
     SegmentStored,
     WriteSegment,
     decode_block_reply,
@@ -92,23 +95,31 @@ class SegmentReceiver:
         self, head: WriteSegment, shape: SegmentShape, body: IncomingBody, token: BlockToken
     ) -> SegmentStored:
         if head.position + 1 == len(token.targets):
-            await self._take_in(head, shape, body, None)
-            return SegmentStored()
+            stored_s = await self._take_in(head, shape, body, None)
+            return SegmentStored(hops=(HopTimes(stored_s, 0.0),))
+        clock = asyncio.get_running_loop().time
         relay = Relay()
         forwarding = asyncio.create_task(self._forward(head, token, relay))
         try:
-            await self._take_in(head, shape, body, relay)
-            return await forwarding
+            stored_s = await self._take_in(head, shape, body, relay)
+            begun_s = clock()
+            reply = await forwarding
         finally:
             await _end(forwarding)
+        own = HopTimes(stored_s, relay.waited_s + clock() - begun_s)
+        return msgspec.structs.replace(reply, hops=(own, *reply.hops))
 
     async def _take_in(
         self, head: WriteSegment, shape: SegmentShape, body: IncomingBody, relay: "Relay | None"
-    ) -> None:
-        """Store the body piece by piece: one is read while the one before is written and sent."""
+    ) -> float:
+        """Store the body piece by piece: one is read while the one before is written and sent.
+
+        Returns how long storing took.
+        """
         size = min(RECEIVE_PIECE_BYTES, head.length_bytes)
         buffers = [memoryview(bytearray(size)) for _ in range(2 if head.length_bytes > size else 1)]
-        storing: asyncio.Task[None] | None = None
+        storing: asyncio.Task[float] | None = None
+        stored_s = 0.0
         try:
             for number, (offset, length, checksums) in enumerate(shape.pieces()):
                 data = buffers[number % len(buffers)][:length]
@@ -120,18 +131,26 @@ class SegmentReceiver:
                         f" piece at {offset} arrived with another checksum"
                     )
                 if storing is not None:
-                    await storing
+                    stored_s += await storing
                 if relay is not None:
                     await relay.hand_over(data)
                 piece = Piece(offset, data, checksums)
-                storing = asyncio.create_task(self._writer.store(head.block_id, head.stamp, piece))
+                storing = asyncio.create_task(self._store(head, piece))
             if storing is not None:
-                await storing
+                stored_s += await storing
             if relay is not None:
                 await relay.end()
+            return stored_s
         finally:
             if storing is not None:
                 await _end(storing)
+
+    async def _store(self, head: WriteSegment, piece: Piece) -> float:
+        """Store a piece; return how long that took."""
+        clock = asyncio.get_running_loop().time
+        begun_s = clock()
+        await self._writer.store(head.block_id, head.stamp, piece)
+        return clock() - begun_s
 
     async def _forward(
         self, head: WriteSegment, token: BlockToken, relay: "Relay"
@@ -205,10 +224,12 @@ class Relay:
         self._taken.set()
         self._begun = False
         self._abandoned = False
+        self.waited_s = 0.0
+        """How long the receiver had to wait for the sender."""
 
     async def hand_over(self, data: memoryview) -> None:
         """Give the sender a piece, when it is done with the one before."""
-        await self._taken.wait()
+        await self._until_taken()
         if not self._abandoned:
             self._piece = data
             self._taken.clear()
@@ -216,8 +237,14 @@ class Relay:
 
     async def end(self) -> None:
         """There are no more pieces; return when the sender is done with the last one."""
-        await self._taken.wait()
+        await self._until_taken()
         self._filled.set()
+
+    async def _until_taken(self) -> None:
+        clock = asyncio.get_running_loop().time
+        begun_s = clock()
+        await self._taken.wait()
+        self.waited_s += clock() - begun_s
 
     def abandon(self) -> None:
         """The sender takes no more pieces."""

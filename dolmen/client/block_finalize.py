@@ -47,15 +47,9 @@ async def finalize_replicas(
         committed.digest,
     )
 
-    async def finalize(target: Target) -> None:
-        try:
-            await links.datanodes.ask(target.address, head, ReplicaFinalized)
-        except DolmenError as error:
-            outcome.failed[target.datanode_id] = error
-        else:
-            outcome.done.append(target.datanode_id)
-
-    pending = {asyncio.create_task(finalize(target)) for target in pipeline.targets}
+    pending = {
+        asyncio.create_task(_finalize(links, target, head, outcome)) for target in pipeline.targets
+    }
     try:
         while pending and not outcome.is_enough:
             done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
@@ -70,6 +64,22 @@ async def finalize_replicas(
             silent = PeerLost("it took too long to finalize")
             outcome.failed.setdefault(target.datanode_id, silent)
     return outcome
+
+
+async def _finalize(
+    links: Links, target: Target, head: FinalizeReplica, outcome: FinalizeOutcome
+) -> None:
+    """Have one datanode finalize; the outcome takes note of it, and of how long it took."""
+    datanodes, clock = links.datanodes, asyncio.get_running_loop().time
+    begun_s = clock()
+    try:
+        await datanodes.ask(target.address, head, ReplicaFinalized)
+    except DolmenError as error:
+        outcome.failed[target.datanode_id] = error
+        return
+    outcome.done.append(target.datanode_id)
+    took_s = clock() - begun_s
+    datanodes.slow.finalize_took(target.datanode_id, head.length_bytes, took_s, clock())
 
 
 def _raise_failures(tasks: set[asyncio.Task[None]]) -> None:

@@ -13,6 +13,7 @@ commits it, while its datanodes still finalize it; at most two blocks of a file 
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -28,7 +29,7 @@ from dolmen.client.pipeline_rebuild import (
     story_of,
 )
 from dolmen.client.segment_window import SegmentWindow
-from dolmen.protocol.block_messages import SegmentStored, WriteSegment
+from dolmen.protocol.block_messages import HopTimes, SegmentStored, WriteSegment
 from dolmen.protocol.checksums import block_digest
 from dolmen.protocol.client_messages import AllocateBlock, CommittedBlock
 from dolmen.protocol.errors import (
@@ -43,6 +44,8 @@ from dolmen.protocol.errors import (
 )
 from dolmen.protocol.identifiers import format_block_id
 from dolmen.runtime.transport import PIECE_BYTES, body_of
+
+logger = logging.getLogger(__name__)
 
 ROUND_END_S = 0.5
 """How long, after a break, what is on its way may go on: what arrives need not be sent again, and
@@ -190,7 +193,10 @@ class BlockWriter:
             )
 
         left_s = None if patience is None else patience.left_s
-        return Pipeline.of(await allocate_avoiding(self._links, request, retry_for_s=left_s))
+        wanted = self._file.replication
+        return Pipeline.of(
+            await allocate_avoiding(self._links, request, wanted, retry_for_s=left_s)
+        )
 
     async def predecessor_finished(self) -> None:
         """Return when the block before this one is finished: the one after this may then begin."""
@@ -230,7 +236,8 @@ class BlockWriter:
             segment.checksums,
             0,
         )
-        datanodes = self._links.datanodes
+        datanodes, clock = self._links.datanodes, asyncio.get_running_loop().time
+        begun_s = clock()
         try:
             reply = await datanodes.ask(
                 pipeline.head.address,
@@ -247,10 +254,26 @@ class BlockWriter:
             if reply.failed_position >= 0:
                 self._break(reply.failed_position, to_error(Refusal(reply.kind, reply.reason)))
             else:
-                for released in self._held.acknowledge(segment):
-                    if released.has_slot:
-                        self._window.give_back(released.data)
+                self._acknowledge(segment)
+                self._measure(pipeline, segment, clock() - begun_s, reply.hops)
         self._news.set()
+
+    def _acknowledge(self, segment: Segment) -> None:
+        for released in self._held.acknowledge(segment):
+            if released.has_slot:
+                self._window.give_back(released.data)
+
+    def _measure(
+        self, pipeline: Pipeline, segment: Segment, took_s: float, hops: tuple[HopTimes, ...]
+    ) -> None:
+        """A slow datanode breaks the pipeline: the rebuild sees whether others can take over."""
+        now_s = asyncio.get_running_loop().time()
+        found = self._links.datanodes.slow.segment_took(
+            pipeline.members, len(segment.data), took_s, hops, now_s
+        )
+        for datanode_id in found:
+            logger.warning("datanode %s is slow: new blocks go elsewhere for a while", datanode_id)
+        self._broken = self._broken or (bool(found) and not self._held.is_empty)
 
     def _break(self, position: int | None, error: DolmenError) -> None:
         """The pipeline broke, at `position` if anybody is to blame."""

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from dolmen.client.core.recent_failures import RecentFailures
+from dolmen.client.core.slow_datanodes import SlowDatanodes
 from dolmen.client.options import ClientOptions
 from dolmen.protocol.block_messages import (
     BlockReply,
@@ -52,6 +53,7 @@ class Datanodes:
         self.write_stall_s = options.connect_timeout_ms / 1000 * WRITE_STALL_CONNECTS
         self.read_failures = RecentFailures(AVOID_READING_S)
         self.write_failures = RecentFailures(AVOID_WRITING_S)
+        self.slow = SlowDatanodes()
         self.streams = asyncio.Semaphore(options.streams)
         """Turns for bulk reads."""
         self.batches = asyncio.Semaphore(options.streams)

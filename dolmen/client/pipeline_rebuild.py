@@ -43,24 +43,42 @@ NOT_NOW = (TooFewDatanodes, NoSpace)
 async def allocate_avoiding(
     links: Links,
     request: Callable[[tuple[str, ...]], AllocateBlock | RebuildPipeline],
+    wanted: int,
     final: tuple[type[TryAgain], ...] = (),
     retry_for_s: float | None = None,
 ) -> AllocatedBlock:
-    """Return targets other than those that failed lately, or any at all if others are too few.
+    """Return targets other than those that failed lately or are slow.
 
-    Refusals that are `final` are raised at once, the others when `retry_for` is over, or the time
-    that is given.
+    A slow one is better than none, so if there are fewer than `wanted` without the slow ones, they
+    are asked for too; and if others are too few, any at all. Refusals that are `final` are raised
+    at once, the others when `retry_for` is over, or the time that is given.
     """
     now_s = asyncio.get_running_loop().time()
-    excluded = links.datanodes.write_failures.current(now_s)
-    if excluded:
-        try:
-            return await links.namenode.call(request(excluded), AllocatedBlock, final=NOT_NOW)
-        except NOT_NOW:
-            pass  # the namenode knows who is alive, and we may have been wrong about them
+    failed = links.datanodes.write_failures.current(now_s)
+    slow = links.datanodes.slow.current(now_s)
+    if slow and (fast := await _try(links, request(merged(failed, slow)), wanted)):
+        return fast
+    if failed and (allocated := await _try(links, request(failed), 1)):
+        return allocated  # else: the namenode knows who lives, and we may have been wrong
     return await links.namenode.call(
         request(()), AllocatedBlock, final=final, retry_for_s=retry_for_s
     )
+
+
+async def _try(
+    links: Links, request: AllocateBlock | RebuildPipeline, wanted: int
+) -> AllocatedBlock | None:
+    """Return what is allocated, if it is of at least `wanted` datanodes."""
+    try:
+        allocated = await links.namenode.call(request, AllocatedBlock, final=NOT_NOW)
+    except NOT_NOW:
+        return None
+    return allocated if len(allocated.targets) >= wanted else None
+
+
+def merged(failed: tuple[str, ...], slow: tuple[str, ...]) -> tuple[str, ...]:
+    """Return those of both, each once."""
+    return tuple(dict.fromkeys((*failed, *slow)))
 
 
 def are_full(failed: Mapping[str, DolmenError]) -> bool:
@@ -109,17 +127,29 @@ class PipelineRebuild:
             await patience.pause()
 
     async def _issue(self, old: Pipeline, survivors: tuple[str, ...]) -> AllocatedBlock:
-        def request(excluded: tuple[str, ...]) -> RebuildPipeline:
-            return RebuildPipeline(
-                self._inode_id,
-                old.block_id,
-                old.stamp,
-                survivors,
-                tuple(name for name in excluded if name not in survivors),
-                self._links.host,
-            )
+        """Have a stamp issued for the survivors; without the slow ones, if others take over."""
+        datanodes, now_s = self._links.datanodes, asyncio.get_running_loop().time()
+        slow = datanodes.slow.current(now_s)
+        fast = tuple(name for name in survivors if name not in slow)
+        if fast and fast != survivors:
+            excluded = merged(datanodes.write_failures.current(now_s), slow)
+            request = self._request(old, fast, excluded)
+            if new := await _try(self._links, request, len(survivors)):
+                return new
+        return await allocate_avoiding(
+            self._links,
+            lambda excluded: self._request(old, survivors, excluded),
+            len(old.targets),
+            final=NOT_NOW,
+        )
 
-        return await allocate_avoiding(self._links, request, final=NOT_NOW)
+    def _request(
+        self, old: Pipeline, survivors: tuple[str, ...], excluded: tuple[str, ...]
+    ) -> RebuildPipeline:
+        others = tuple(name for name in excluded if name not in survivors)
+        return RebuildPipeline(
+            self._inode_id, old.block_id, old.stamp, survivors, others, self._links.host
+        )
 
     async def _bring_together(self, new: AllocatedBlock) -> None:
         """Bring all targets to the prefix under the new stamp; `_failed` says who is not there."""

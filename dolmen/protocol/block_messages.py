@@ -93,13 +93,23 @@ BlockRequest = (
 )
 
 
+class HopTimes(msgspec.Struct, frozen=True, array_like=True):
+    """What a segment cost at one datanode of a pipeline: how long it stored it, how long it had to
+    wait for the one behind it."""
+
+    stored_s: float
+    waited_s: float
+
+
 class SegmentStored(msgspec.Struct, frozen=True, array_like=True, tag=101):
     """Stored by all from the receiver on; or `failed_position` says who failed, `reason` how, and
-    `kind` with which error (rule 9: it may be one that this software does not know)."""
+    `kind` with which error (rule 9: it may be one that this software does not know). `hops` says
+    what it cost from the receiver on, as far as it came."""
 
     failed_position: int = -1
     reason: str = ""
     kind: str = ""
+    hops: tuple[HopTimes, ...] = ()
 
 
 class ReplicaFinalized(msgspec.Struct, frozen=True, array_like=True, tag=102):

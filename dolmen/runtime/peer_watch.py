@@ -79,15 +79,13 @@ class PeerWatch:
         clock = asyncio.get_running_loop().time
         while True:
             begun_s = clock()
-            await self._ask_for_a_sign(address)
-            took_s = clock() - begun_s
-            if took_s < SILENCE_S:
+            if await self._gives_a_sign(address):
                 return False
-            if took_s < SILENCE_S + OVERSLEPT_S:
+            if clock() - begun_s < SILENCE_S + OVERSLEPT_S:
                 return True
 
-    async def _ask_for_a_sign(self, address: str) -> None:
-        """Return as soon as there is any, or after SILENCE_S."""
+    async def _gives_a_sign(self, address: str) -> bool:
+        """Return as soon as there is any, or after SILENCE_S without."""
         try:
             async with asyncio.timeout(SILENCE_S):
                 connection = await self._transport.connect(address, 2 * SILENCE_S)
@@ -95,5 +93,8 @@ class PeerWatch:
                     await connection.call(b"", 2 * SILENCE_S)
                 finally:
                     await connection.close()
-        except (TimeoutError, PeerLost):
-            pass
+        except PeerLost:
+            return True  # nobody is there, or he breaks off: the exchange sees that too
+        except TimeoutError:
+            return False
+        return True

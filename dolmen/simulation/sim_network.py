@@ -83,7 +83,7 @@ class End:
         """A message has arrived."""
         if self.open:
             self.network.count(self, message, size_bytes)
-            self.on_message(message)
+            self.on_message(self.network.spoil(self.process, message))
 
     def lose(self) -> None:
         """The connection is gone; tell whoever uses this end."""
@@ -107,6 +107,8 @@ class SimNetwork:
         self.failures: list[Exception] = []
         """What services raised unforeseen: the findings of a run, besides what its checkers say."""
         self.links = SimLinks()
+        self.spoil: Callable[[str, object], object] = _as_it_was
+        """What becomes of a message on its way to a host, unseen by TCP's weak checksum."""
         self._random = random
         self._watchers: list[Watcher] = []
         self.trace = trace
@@ -330,6 +332,10 @@ class SimNetwork:
     def _record(self, event: str) -> None:
         if self.trace is not None:
             self.trace.record("network", event)
+
+
+def _as_it_was(host: str, message: object) -> object:
+    return message
 
 
 def _ignore(message: object) -> None:
