@@ -1,6 +1,7 @@
 """A published file's one writer: its draft is opened, taken over, and ended."""
 
 import pytest
+from msgspec.structs import replace
 
 from dolmen.protocol.client_messages import (
     AbandonFile,
@@ -18,6 +19,7 @@ from dolmen.protocol.draft_messages import (
     RecoverLease,
 )
 from dolmen.protocol.errors import (
+    DataDamaged,
     DolmenError,
     InvalidRequest,
     IsADirectory,
@@ -27,6 +29,10 @@ from dolmen.protocol.errors import (
 )
 from dolmen.protocol.tokens import Access
 from namenode.core.case import NamesystemSettings
+from namenode.core.invariants import check_invariants
+from namenode.core.lookup import find_lease, load_inode
+from namenode.core.records import INODE, LEASE
+from namenode.core.tables import INODES, LEASES, number_key
 from tests.unit.namenode.core.driver import CLIENT, DIGEST, RIVAL, Driver
 
 SETTINGS = NamesystemSettings(lease_soft_limit_ms=10_000, lease_hard_limit_ms=30_000)
@@ -149,6 +155,27 @@ def test_the_draft_of_a_file_that_is_gone_extends_nothing(driver: Driver, gone: 
         driver.do(ExtendFile(draft, 5, 5))
     driver.do(AbandonFile(draft))
     driver.tick()
+
+
+@pytest.mark.parametrize("target", [True, False])
+def test_a_file_and_a_draft_that_do_not_name_each_other_are_told(
+    driver: Driver, target: bool
+) -> None:
+    driver.write("/f")
+    draft = driver.open_draft("/f")
+    transaction = driver.key_value.begin()
+    if target:
+        inode = load_inode(transaction, draft.inode_id)
+        key, value = number_key(inode.inode_id), INODE.encode(replace(inode, draft_id=0))
+        transaction.put(INODES, key, value)
+    else:
+        lease = find_lease(transaction, draft.draft_id)
+        assert lease is not None
+        key, value = number_key(draft.draft_id), LEASE.encode(replace(lease, target_id=0))
+        transaction.put(LEASES, key, value)
+    with pytest.raises(DataDamaged, match=f"inode {draft.inode_id} names the draft"):
+        check_invariants(transaction)
+    transaction.abort()
 
 
 def test_a_file_may_be_renamed_while_it_is_written(driver: Driver) -> None:

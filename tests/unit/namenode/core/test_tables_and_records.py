@@ -21,9 +21,14 @@ from dolmen.simulation.sim_key_value import SimKeyValueStore
 from namenode.core import tables
 from namenode.core.apply import apply_group, seal
 from namenode.core.edits import (
+    BlocksMoved,
     ClusterFormatted,
+    DraftAttached,
     EntryDeleted,
     EpochRaised,
+    FileExtended,
+    FileJoined,
+    HiddenFileMade,
     TreeDismantled,
     decode_group,
     encode_group,
@@ -97,7 +102,15 @@ def test_a_sealed_namespace_knows_how_far_its_log_was_applied(driver: Driver) ->
 
 
 def test_edits_that_do_not_fit_the_tables_are_damage(driver: Driver) -> None:
-    for edit in (EntryDeleted(999, 1, 1), TreeDismantled(ROOT_INODE_ID, 10)):
+    for edit in (
+        EntryDeleted(999, 1, 1),
+        TreeDismantled(ROOT_INODE_ID, 10),
+        DraftAttached(999, ROOT_INODE_ID),
+        HiddenFileMade(1000, 999, 1, 1),
+        BlocksMoved(ROOT_INODE_ID, 0, 1, ROOT_INODE_ID),
+        FileExtended(999, 1),
+        FileJoined(999, 1),
+    ):
         transaction = driver.key_value.begin()
         with pytest.raises(DataDamaged):
             apply_group((edit,), transaction, 99)
