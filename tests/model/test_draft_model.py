@@ -206,10 +206,13 @@ class DraftMachine(NamespaceMachine):
 
     @rule(data=st.data(), count=st.integers(1, 3), delete=st.booleans())
     def concat(self, data: st.DataObject, count: int, delete: bool) -> None:
-        """Join files, and see whether what is deleted then waits for the readers of each."""
-        self.open_files()
+        """Join files, and see whether what is deleted then waits for those who read the sources."""
         path, *sources = self.some_paths(data, count + 1)
+        if delete:
+            self.let_time_pass(SETTINGS.block_token_life_ms + 1)
         gone = self.sources_of(sources)
+        for source, file in zip(sources, gone, strict=False):
+            self.open_file(show(source), file)
         request = ConcatFiles(show(path), tuple(map(show, sources)))
         reply, error = self.attempt(request)
         assert error is raised(lambda: self.model.concat(path, sources))

@@ -212,12 +212,14 @@ class NamespaceMachine(RuleBasedStateMachine):
     def open_files(self) -> None:
         for path, node in self.model.walk():
             if isinstance(node, File):
-                opened = self.driver.ask(OpenFile(path))
-                assert isinstance(opened, OpenedFile)
-                assert node.blocks == tuple(
-                    Block(block.block_id, block.length_bytes) for block in opened.blocks
-                )
-                self.open[node.inode_id] = self.read(opened.blocks)
+                self.open_file(path, node)
+
+    def open_file(self, path: str, file: File) -> None:
+        opened = self.driver.ask(OpenFile(path))
+        assert isinstance(opened, OpenedFile)
+        found = tuple(Block(block.block_id, block.length_bytes) for block in opened.blocks)
+        assert found == file.blocks
+        self.open[file.inode_id] = self.read(opened.blocks)
 
     def read(self, blocks: tuple[LocatedBlock, ...]) -> int:
         """Somebody has got tokens for these blocks; return until when they are valid."""
