@@ -11,13 +11,13 @@ import contextlib
 from collections.abc import Iterator
 from types import TracebackType
 
-from dolmen.client.block_writer import WrittenFile
 from dolmen.client.checksum_lists import ChecksumLists
 from dolmen.client.core.short_tail import ShortTail, is_short
 from dolmen.client.cutting import Cutting
 from dolmen.client.links import Links
 from dolmen.client.reader import reopen_reader
 from dolmen.client.writer import ABANDONED
+from dolmen.client.written_file import WrittenFile
 from dolmen.protocol.checksums import Buffer
 from dolmen.protocol.client_messages import CommittedBlock, FileInfo
 from dolmen.protocol.draft_messages import DraftOpened, ExtendFile, OpenDraft
@@ -60,6 +60,12 @@ class AppendWriter:
     def length_bytes(self) -> int:
         """The file's length with all bytes taken so far."""
         return max(self.flushed_bytes, self._tail.start_bytes + self._cutting.length_bytes)
+
+    @property
+    def fewest_replicas(self) -> int:
+        """The replicas of the block that has fewest: below `replication`, if datanodes failed and
+        others could not take over, until the namenode has made the rest."""
+        return self._cutting.fewest_replicas
 
     @property
     def info(self) -> FileInfo:

@@ -15,7 +15,6 @@ commits it, while its datanodes still finalize it; at most two blocks of a file 
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from dolmen.client.block_finalize import finalize_replicas
 from dolmen.client.core.held_segments import HeldSegments, Segment
@@ -29,6 +28,7 @@ from dolmen.client.pipeline_rebuild import (
     story_of,
 )
 from dolmen.client.segment_window import SegmentWindow
+from dolmen.client.written_file import WrittenFile
 from dolmen.protocol.block_messages import HopTimes, SegmentStored, WriteSegment
 from dolmen.protocol.checksums import block_digest
 from dolmen.protocol.client_messages import AllocateBlock, CommittedBlock
@@ -50,15 +50,6 @@ logger = logging.getLogger(__name__)
 ROUND_END_S = 0.5
 """How long, after a break, what is on its way may go on: what arrives need not be sent again, and
 what waits for the one that broke never arrives."""
-
-
-@dataclass(frozen=True)
-class WrittenFile:
-    """The file that blocks are written for."""
-
-    inode_id: int
-    path: str
-    replication: int
 
 
 class BlockWriter:
@@ -153,6 +144,7 @@ class BlockWriter:
         assert self._pipeline is not None
         breaks = _Breaks(self._links)
         while True:
+            self._file.goes_on_with(len(self._pipeline.targets), story_of(self._breaks))
             await self._send_round()
             if not self._broken:
                 self._acknowledged.set()
@@ -294,6 +286,8 @@ class BlockWriter:
         for datanode_id, error in outcome.failed.items():
             self._blame(datanode_id, error)
         self._broken = not outcome.is_enough
+        if outcome.is_enough:
+            self._file.goes_on_with(len(outcome.done), story_of(outcome.failed))
 
     def _failure(self) -> DolmenError:
         """Return what it means that the block makes no progress."""

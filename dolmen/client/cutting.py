@@ -14,11 +14,12 @@ import contextlib
 import weakref
 from collections.abc import Callable
 
-from dolmen.client.block_writer import BlockWriter, WrittenFile
+from dolmen.client.block_writer import BlockWriter
 from dolmen.client.core.write_plan import WritePlan
 from dolmen.client.leases import Lease, LeaseKeeper
 from dolmen.client.links import Links
 from dolmen.client.segment_window import SegmentBuffer, SegmentWindow
+from dolmen.client.written_file import WrittenFile
 from dolmen.protocol.checksums import Buffer, chunk_checksums
 from dolmen.protocol.client_messages import (
     AbandonFile,
@@ -80,6 +81,11 @@ class Cutting:
     def window(self) -> SegmentWindow:
         """The segments in memory."""
         return self._window
+
+    @property
+    def fewest_replicas(self) -> int:
+        """On how many datanodes a block is that met with failures; see `WrittenFile`."""
+        return self._file.fewest_replicas
 
     def check(self) -> None:
         """Raise what broke a block, or LeaseConflict if the lease has ended."""

@@ -6,12 +6,12 @@ block is written, in pieces.
 
 import contextlib
 
-from dolmen.client.block_writer import WrittenFile
 from dolmen.client.checksum_lists import ChecksumLists
 from dolmen.client.cutting import Cutting
 from dolmen.client.in_order import read_in_order
 from dolmen.client.links import Links
 from dolmen.client.reader import Reader, reopen_reader
+from dolmen.client.written_file import WrittenFile
 from dolmen.protocol.client_messages import CommittedBlock, EntryKind, FileInfo, GetInfo
 from dolmen.protocol.draft_messages import DraftOpened, ExtendFile, OpenDraft
 from dolmen.protocol.errors import InvalidRequest, IsADirectory

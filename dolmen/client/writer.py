@@ -3,9 +3,9 @@
 import asyncio
 from types import TracebackType
 
-from dolmen.client.block_writer import WrittenFile
 from dolmen.client.cutting import Cutting
 from dolmen.client.links import Links
+from dolmen.client.written_file import WrittenFile
 from dolmen.protocol.checksums import Buffer, ContentHasher
 from dolmen.protocol.client_messages import (
     CommittedBlock,
@@ -44,6 +44,12 @@ class Writer:
     def length_bytes(self) -> int:
         """Bytes taken so far."""
         return self._cutting.length_bytes if self._info is None else self._info.length_bytes
+
+    @property
+    def fewest_replicas(self) -> int:
+        """The replicas of the block that has fewest: below `replication`, if datanodes failed and
+        others could not take over, until the namenode has made the rest."""
+        return self._cutting.fewest_replicas
 
     @property
     def info(self) -> FileInfo:

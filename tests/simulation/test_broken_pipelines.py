@@ -55,6 +55,7 @@ class Chain:
         self.cluster = cluster
         self.hosts: dict[int, str] = {}
         self.block_id: int | None = None
+        self.fewest_replicas = REPLICATION
         self.again: list[Callable[[], Awaitable[None]]] = []
         """What makes the cluster whole again."""
 
@@ -204,7 +205,7 @@ async def write_through(
     async with cluster.inspector() as client:
         striker = Striker(chain, fault, set(positions), phase)
         cluster.network.watch_exchanges(striker)
-        took_s = await timed(client)
+        took_s = await timed(client, chain)
         assert not striker.positions, "the phase never came"
         assert await client.read_file("/a") == DATA
         await asyncio.gather(*striker.striking)
@@ -219,10 +220,12 @@ async def write_through(
     return took_s, chain
 
 
-async def timed(client: Client) -> float:
+async def timed(client: Client, chain: Chain) -> float:
     loop = asyncio.get_running_loop()
     begun_s = loop.time()
-    await client.write_file("/a", DATA)
+    async with await client.open_writer("/a") as writer:
+        await writer.write(DATA)
+    chain.fewest_replicas = writer.fewest_replicas
     return loop.time() - begun_s
 
 
@@ -233,8 +236,11 @@ async def timed(client: Client) -> float:
 def test_one_datanode_of_a_pipeline_costs_time_and_nothing_else(
     fault: Fault, position: int, phase: str, datanodes: int
 ) -> None:
-    took_s, _ = virtual_time.run(write_through(fault, [position], phase, datanodes))
+    took_s, chain = virtual_time.run(write_through(fault, [position], phase, datanodes))
     assert took_s < COSTS_S[fault]
+    is_left = fault is not is_slow
+    nobody_takes_over = datanodes == REPLICATION or phase == FINALIZING
+    assert chain.fewest_replicas == REPLICATION - (is_left and nobody_takes_over)
 
 
 @pytest.mark.parametrize("phase", [OPENING, MID_SEGMENT, FINALIZING])
