@@ -113,10 +113,10 @@ class Growing:
         if path in self.content:
             self.readers.append((await self.client.open_reader(path), self.content[path]))
 
-    async def restart(self, index: int) -> None:
-        """Kill the namenode, or a datanode, and start it again."""
+    async def restart(self, index: int, power_loss: bool) -> None:
+        """Kill the namenode, or a datanode, perhaps with its machine, and start it again."""
         lives: list[Lives] = [self.cluster.namenode, *self.cluster.datanodes]
-        await lives[index].kill()
+        await lives[index].kill(power_loss=power_loss)
         await lives[index].start()
 
     async def check(self) -> None:
@@ -134,7 +134,7 @@ steps = st.one_of(
     st.tuples(st.sampled_from(("flush", "close", "abandon", "recover", "read")), paths),
     st.tuples(st.just("truncate"), paths, lengths),
     st.tuples(st.just("concat"), paths, paths),
-    st.tuples(st.just("restart"), st.integers(0, PLAN.datanodes)),
+    st.tuples(st.just("restart"), st.integers(0, PLAN.datanodes), st.booleans()),
 )
 
 
