@@ -14,7 +14,13 @@ from random import Random
 import msgspec
 
 from datanode.home import Home, read_secret
-from datanode.version_file import FORMAT_VERSION, MAGIC, DirectoryUnusable, VolumeIdentity
+from datanode.version_file import (
+    FORMAT_VERSION,
+    MAGIC,
+    DirectoryUnusable,
+    OtherDatanode,
+    VolumeIdentity,
+)
 from dolmen.protocol.errors import StartRefused
 from dolmen.protocol.tokens import ClusterKeys
 
@@ -156,7 +162,8 @@ class Membership:
     async def take_back(self, home: Home) -> None:
         """Open a directory that had failed, as a volume of this datanode.
 
-        DirectoryUnusable, StartRefused or OSError if it cannot be one.
+        DirectoryUnusable, StartRefused or OSError if it cannot be one; OtherDatanode tells whose
+        it is.
         """
         await home.open()
         try:
@@ -171,7 +178,7 @@ class Membership:
 
     def _check_own(self, home: Home, identity: VolumeIdentity) -> None:
         if (identity.cluster_id, identity.datanode_id) != (self.cluster_id, self.datanode_id):
-            raise DirectoryUnusable(
+            raise OtherDatanode(
                 f"{home.directory} belongs to datanode {identity.datanode_id} of cluster"
                 f" {identity.cluster_id}"
             )

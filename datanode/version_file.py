@@ -30,6 +30,10 @@ class DirectoryUnusable(Exception):
     """This directory cannot hold a volume now; the message says why. Others may."""
 
 
+class OtherDatanode(DirectoryUnusable):
+    """It holds a volume of another datanode."""
+
+
 async def read_identity(disk: Disk, root: str) -> VolumeIdentity | None:
     """Return whose the volume is, None if it is nobody's.
 

@@ -17,7 +17,7 @@ from datanode.home import Home
 from datanode.identity import Membership
 from datanode.reporting import Reporter
 from datanode.scanning import VolumeScan
-from datanode.version_file import DirectoryUnusable
+from datanode.version_file import DirectoryUnusable, OtherDatanode
 from datanode.volume import Volume
 from datanode.volume_probe import probe
 from dolmen.protocol.errors import StartRefused
@@ -147,7 +147,11 @@ class VolumeWatch:
             self._reporter.changed(change)
 
     async def _try_again(self, home: Home) -> None:
-        """Use what is in the directory now, if it can be."""
+        """Use what is in the directory now, if it can be.
+
+        StartRefused if it is another datanode's, and nothing of ours is left: started before its
+        disk was mounted, a datanode took the directory underneath for a new one.
+        """
         known_problem = home.problem
         try:
             await self._member.take_back(home)
@@ -157,6 +161,11 @@ class VolumeWatch:
             if problem != known_problem:
                 LOG.warning("volume %s stays out of use: %s", home.root, problem)
             home.fail(problem)
+            if isinstance(error, OtherDatanode) and not self._volumes:
+                raise StartRefused(
+                    f"no volume of datanode {self._member.datanode_id} is left, and {problem}:"
+                    " start this datanode again, to be that one"
+                ) from error
         else:
             LOG.info("volume %s is used again", home.root)
             self._changed.set()

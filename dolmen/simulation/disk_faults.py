@@ -14,6 +14,9 @@ from dolmen.simulation.sim_storage import SimDirectory, SimStorage
 GOOD_LEFT = 2
 """Good replicas that rot leaves: one may be on a datanode that is just not there."""
 
+RESTART_WITHIN_S = 120
+"""How long the restart of a datanode waits for its turn; it takes away nothing for good."""
+
 
 class DiskFaults:
     """What can happen to the disks of a cluster."""
@@ -70,11 +73,15 @@ class DiskFaults:
         return True
 
     async def _restart(self, process: str, device: SimDevice) -> None:
-        while (lives := victim(self._cluster, process)) is None:  # noqa: ASYNC110 - no event
+        for _ in range(RESTART_WITHIN_S):
+            if victim(self._cluster, process) is not None:
+                break
             await asyncio.sleep(1)
-        await lives.stop()
+        lives = self._cluster.lives[process]
         device.syncs_to_fail = 0
-        await lives.start()
+        if lives.has_started:  # else it reads its volumes anew as it starts
+            await lives.stop()
+            await lives.start()
 
     # ------------------------------------------------------------ for good
 

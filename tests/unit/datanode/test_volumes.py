@@ -273,6 +273,27 @@ def test_a_node_that_lost_all_volumes_stays_and_comes_back_with_one() -> None:
     rig.world.run(scenario())
 
 
+def test_a_node_that_was_started_without_its_disk_ends_when_that_comes_and_is_itself_again() -> (
+    None
+):
+    rig = Rig()
+
+    async def scenario() -> None:
+        node = await rig.world.start("a", directories=("/d1",))
+        identity = node.datanode_id
+        await node.stop()
+        disk = rig.storage.pull_out("/d1")
+        stranger = await rig.world.start("a", directories=("/d1",))
+        assert stranger.datanode_id != identity
+        rig.storage.plug_in("/d1", disk)
+        with pytest.raises(StartRefused, match=f"belongs to datanode {identity}.*start this data"):
+            await stranger.wait()
+        again = await rig.world.start("a", directories=("/d1",))
+        assert again.datanode_id == identity
+
+    rig.world.run(scenario())
+
+
 def test_a_read_only_volume_serves_takes_nothing_new_and_is_used_again_later() -> None:
     rig = Rig()
 
