@@ -36,7 +36,9 @@ from dolmen.protocol.errors import (
     AccessDenied,
     DolmenError,
     LeaseConflict,
+    NamenodeUnreachable,
     NoSpace,
+    OutcomeUnknown,
     Refusal,
     StaleGeneration,
     TooFewDatanodes,
@@ -123,11 +125,28 @@ class BlockWriter:
             self._error = LeaseConflict(f"{self._file.path} was abandoned", self._file.path)
             raise
         except Exception as error:
-            self._error = error
-            self._window.fail(error)
+            self._error = self._told(error)
+            self._window.fail(self._error)
             raise
         finally:
             self._acknowledged.set()
+
+    def _told(self, error: Exception) -> Exception:
+        """Return what an error with the block is for whoever writes the file."""
+        path = self._file.path
+        if not isinstance(error, DolmenError) or path in error.message:
+            return error
+        if isinstance(error, OutcomeUnknown):  # of a step on the way, not of the file
+            namenode = self._links.namenode
+            return NamenodeUnreachable(
+                f"{path} cannot be written on: the namenode at {namenode.address} was lost and did"
+                f" not return within {namenode.retry_for_s:g} s; nothing new of the file is"
+                " published",
+                path,
+            )
+        failed = story_of(self._breaks)
+        why = f" (before that: {failed})" if failed and failed not in error.message else ""
+        return type(error)(f"{path} cannot be written on: {error.message}{why}", path)
 
     async def finalize_again(self) -> None:
         """Make sure of a finished block: who finalized it may have died before it said so.

@@ -35,9 +35,9 @@ from dolmen.simulation.trace import Trace
 SEGMENT_BYTES = 64 * 1024
 BLOCK_BYTES = 10 * SEGMENT_BYTES
 DATA = Random(5).randbytes(2 * BLOCK_BYTES + 1000)
-LONG = Random(6).randbytes(50 * SEGMENT_BYTES)
+LONG = Random(6).randbytes(90 * SEGMENT_BYTES)
 REPLICATION = 3
-SLOW_WRITE_S = 1.3
+SLOW_WRITE_S = 10.0
 """How long writing LONG takes at least, with a slow datanode all the time."""
 
 SLOWER = 300.0
@@ -253,10 +253,14 @@ def test_two_datanodes_at_once_cost_the_time_of_both(
     assert took_s < 2 * COSTS_S[fault]
 
 
+async def is_very_slow(chain: Chain, position: int, phase: str) -> None:
+    chain.device_at(position).slowness = 5 * SLOWER
+
+
 async def has_a_slow_network(chain: Chain, position: int, phase: str) -> None:
     """It is slow to whoever sends to it."""
     for other in (*chain.cluster.lives, INSPECTOR):
-        chain.cluster.network.links.slow(other, chain.hosts[position], 0.0, 5e5)
+        chain.cluster.network.links.slow(other, chain.hosts[position], 0.0, 6e4)
 
 
 @dataclass
@@ -300,8 +304,8 @@ class LongWrites:
 @pytest.mark.parametrize(
     ("fault", "position"),
     [
-        (is_slow, FIRST),
-        (is_slow, LAST),
+        (is_very_slow, FIRST),
+        (is_very_slow, LAST),
         (has_a_slow_network, MIDDLE),
         (has_a_slow_network, LAST),
     ],
@@ -317,7 +321,7 @@ def test_a_slow_datanode_is_replaced_in_mid_block_and_left_out_of_the_next(
     assert writes.slow not in writes.took_part[1]
 
 
-@pytest.mark.parametrize("fault", [is_slow, has_a_slow_network])
+@pytest.mark.parametrize("fault", [is_very_slow, has_a_slow_network])
 def test_a_slow_datanode_is_better_than_none(fault: Fault) -> None:
     writes = LongWrites(fault, LAST, REPLICATION)
     virtual_time.run(writes.run(2))

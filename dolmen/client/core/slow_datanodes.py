@@ -20,13 +20,19 @@ from dolmen.protocol.block_messages import HopTimes
 TIMES_SLOWER = 4.0
 """Than the median of the others: disks of one kind differ by less."""
 
-FLOOR_S = 0.02
-"""For a MiB: 50 MB/s, below which a disk or a link that others are compared with does not go."""
+FLOOR_S = 0.05
+"""For a MiB: 20 MB/s, which a disk or link is below that is sick, or has other work."""
+
+MEASURED_FOR_S = 3.0
+"""Shorter than that a datanode may only be waiting for its turn on a busy machine."""
+
+FORGOTTEN_AFTER_S = 60.0
+"""What others did in quieter times is no measure of what one does now."""
 
 LEFT_OUT_S = 120.0
 """Longer than a burst of other work on its disk, short enough that a healed one is soon in use."""
 
-KEPT_PER_STEP = 16
+KEPT_PER_STEP = 32
 DATANODES_LIMIT = 256
 """More are not remembered; the namenode takes no longer list of those to leave out than 1000."""
 
@@ -50,7 +56,8 @@ class SlowDatanodes:
     """What one client has measured, and whom it leaves out."""
 
     def __init__(self) -> None:
-        self._costs: dict[Step, dict[str, deque[float]]] = {step: {} for step in Step}
+        self._costs: dict[Step, dict[str, deque[tuple[float, float]]]] = {step: {} for step in Step}
+        """When, and how much for a MiB; the last ones of each."""
         self._until_s: dict[str, float] = {}
 
     def current(self, now_s: float) -> tuple[str, ...]:
@@ -71,8 +78,10 @@ class SlowDatanodes:
         found: list[str] = []
         for member, hop in zip(members, hops, strict=False):
             reached_s = max(0.0, waited_s - hop.stored_s - hop.waited_s)
-            stores_slowly = self._add(Step.STORING, hop.stored_s, member, length_bytes)
-            is_far = self._add(step, reached_s, member, length_bytes)
+            stores_slowly = self._add(
+                Step.STORING, member, _per_mib(hop.stored_s, length_bytes), now_s
+            )
+            is_far = self._add(step, member, _per_mib(reached_s, length_bytes), now_s)
             if stores_slowly or is_far:
                 found.append(member)
             step, waited_s = Step.PASSED_ON, hop.waited_s
@@ -82,30 +91,34 @@ class SlowDatanodes:
         self, datanode_id: str, length_bytes: int, took_s: float, now_s: float
     ) -> tuple[str, ...]:
         """A block was finalized there; return whether it is found to be slow by it."""
-        slow = self._add(Step.FINALIZING, took_s, datanode_id, length_bytes)
+        cost_s = _per_mib(took_s, length_bytes)
+        slow = self._add(Step.FINALIZING, datanode_id, cost_s, now_s)
         return self._leave_out([datanode_id] if slow else [], now_s)
 
-    def _add(self, step: Step, took_s: float, datanode_id: str, length_bytes: int) -> bool:
+    def _add(self, step: Step, datanode_id: str, cost_s: float, now_s: float) -> bool:
         """Remember a measurement; return whether the datanode is slow, as far as is known now."""
         costs = self._costs[step]
         kept = costs.pop(datanode_id, None) or deque(maxlen=KEPT_PER_STEP)
-        kept.append(took_s / max(length_bytes / MIB, 1.0))
+        kept.append((now_s, cost_s))
         costs[datanode_id] = kept
         if len(costs) > DATANODES_LIMIT:
             del costs[next(iter(costs))]
-        return self._is_slow(step, datanode_id)
-
-    def _is_slow(self, step: Step, datanode_id: str) -> bool:
-        known = [
-            (name, median(kept))
-            for name, kept in self._costs[step].items()
-            if len(kept) >= MEASURED_MIN[step]
-        ]
-        own = dict(known).get(datanode_id, 0.0)
-        if own < FLOOR_S:
+        own = self._known(step, datanode_id, now_s)
+        if own is None or own < FLOOR_S or now_s - kept[0][0] < MEASURED_FOR_S:
             return False
-        others = [cost for name, cost in known if name != datanode_id]
-        return bool(others) and own > TIMES_SLOWER * median(others)
+        names = [name for name in costs if name != datanode_id]
+        others = [self._known(step, name, now_s) for name in names]
+        known = [other for other in others if other is not None]
+        return bool(known) and own > TIMES_SLOWER * median(known)
+
+    def _known(self, step: Step, datanode_id: str, now_s: float) -> float | None:
+        """Return what a step costs at a datanode, if it was measured often enough of late."""
+        kept = self._costs[step][datanode_id]
+        while kept and kept[0][0] < now_s - FORGOTTEN_AFTER_S:
+            kept.popleft()
+        if len(kept) < MEASURED_MIN[step]:
+            return None
+        return median(cost_s for _, cost_s in kept)
 
     def _leave_out(self, found: list[str], now_s: float) -> tuple[str, ...]:
         left_out = self.current(now_s)
@@ -118,3 +131,8 @@ class SlowDatanodes:
         if len(self._until_s) > DATANODES_LIMIT:
             del self._until_s[next(iter(self._until_s))]
         return fresh
+
+
+def _per_mib(took_s: float, length_bytes: int) -> float:
+    """Small segments are not slow for what every request costs."""
+    return took_s / max(length_bytes / MIB, 1.0)

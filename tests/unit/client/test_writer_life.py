@@ -9,7 +9,13 @@ import pytest
 
 from dolmen.client.client import Client
 from dolmen.protocol.client_messages import AbandonFile, PublishFile, RenewLeases
-from dolmen.protocol.errors import InvalidRequest, LeaseConflict, PathExists
+from dolmen.protocol.errors import (
+    InvalidRequest,
+    LeaseConflict,
+    NamenodeUnreachable,
+    PathExists,
+    TooFewDatanodes,
+)
 from tests.unit.client.cluster import World, on_world
 from tests.unit.client.scripted_namenode import BLOCK_BYTES, no_fault
 
@@ -172,3 +178,29 @@ def test_a_restart_of_the_namenode_in_mid_write_is_a_pause() -> None:
         assert world.namenode.done["AllocateBlock"] == 4
 
     on_world(test)
+
+
+def test_a_namenode_that_does_not_come_back_is_told_with_the_file_and_what_became_of_it() -> None:
+    async def test(world: World, client: Client) -> None:
+        writer = await client.open_writer("/a")
+        world.namenode.kill()
+        with pytest.raises(NamenodeUnreachable, match=r"^/a cannot be written on: .* nothing new"):
+            await writer.write(bytes(3_000_000))
+        await writer.abandon()
+
+    on_world(test, retry_for_ms=2000)
+
+
+def test_datanodes_that_are_too_few_are_told_with_the_file_and_who_failed() -> None:
+    async def test(world: World, client: Client) -> None:
+        writer = await client.open_writer("/a")
+        await writer.write(bytes(100_000))
+        await asyncio.sleep(1)
+        for datanode in world.datanodes.values():
+            datanode.kill()
+        with pytest.raises(TooFewDatanodes, match=r"^/a cannot be written on: .*d0: ") as caught:
+            await writer.write(bytes(3_000_000))
+        assert caught.value.path == "/a"
+        await writer.abandon()
+
+    on_world(test, retry_for_ms=2000)
