@@ -47,6 +47,7 @@ from dolmen.protocol.errors import (
 )
 from dolmen.protocol.identifiers import format_block_id
 from dolmen.protocol.tokens import Target
+from dolmen.runtime.peer_watch import PeerWatch
 from dolmen.runtime.transport import PIECE_BYTES, Answered, Transport
 
 COPY_PIECE_BYTES = 8 * CHUNK_BYTES
@@ -84,6 +85,7 @@ class ReplicaCopier:
         bad_source: Callable[[int, int, str], None],
     ) -> None:
         self._transport = transport
+        self._watch = PeerWatch(transport)
         self._store = store
         self._writer = writer
         self._stall_s = stall_s
@@ -153,7 +155,7 @@ class ReplicaCopier:
         failures = []
         for source in copy.order.sources:
             try:
-                await self._pull_from(copy, source.address)
+                await self._watch.over(source.address, self._pull_from(copy, source.address))
                 return
             except DolmenError as error:
                 failures.append(f"{source.address}: {error}")
