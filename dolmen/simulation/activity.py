@@ -13,25 +13,33 @@ class Activity:
         self.faults = 0
         self.faults_in_flight = 0
         """Those that began, or lasted, while an operation was under way."""
+        self.faults_in_growth = 0
+        """Those of them that hit files being appended to, followed, cut or joined."""
+        self._growing = self._grown = 0
 
     @contextmanager
-    def operation(self) -> Generator[None]:
+    def operation(self, *, growing: bool) -> Generator[None]:
         """An operation lasts as long as this context."""
         self.begun += 1
         self.under_way += 1
+        self._grown += growing
+        self._growing += growing
         try:
             yield
         finally:
             self.under_way -= 1
+            self._growing -= growing
 
     @contextmanager
     def fault(self) -> Generator["Happening"]:
         """A fault lasts as long as this context; it counts if it happened."""
         this, hit, begun = Happening(), self.under_way > 0, self.begun
+        hit_growth, grown = self._growing > 0, self._grown
         yield this
         if this.happened:
             self.faults += 1
             self.faults_in_flight += hit or self.begun > begun
+            self.faults_in_growth += hit_growth or self._grown > grown
 
 
 class Happening:

@@ -4,8 +4,8 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
-from dolmen.protocol.client_messages import FileInfo
 from dolmen.protocol.errors import BlockMissing, DolmenError, NoSpace, TooFewDatanodes
 from dolmen.simulation.activity import Activity
 from dolmen.simulation.checkers.one_writer import OneWriter
@@ -32,6 +32,17 @@ class Replicating:
     ended_s: float = float("inf")
 
 
+class Written(Protocol):
+    """A file some of whose bytes were acknowledged: as it is, or the writer that goes on."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def inode_id(self) -> int: ...
+    @property
+    def replication(self) -> int: ...
+
+
 class History:
     """The history of one run."""
 
@@ -50,8 +61,8 @@ class History:
         """When each machine lost its power."""
         self.replicating: list[Replicating] = []
         """Every change of a wanted replication."""
-        self.published: Callable[[FileInfo], None] = _nobody
-        """Told of each file whose publication was just acknowledged."""
+        self.published: Callable[[Written], None] = _nobody
+        """Told of each file whose bytes were just acknowledged."""
         self._may_fail = plan.work.may_fail
         self._trace = trace
         trace.listener = self.chronicle.overhear
@@ -93,7 +104,7 @@ class History:
         return len(hosts) >= SHORTEST_PIPELINE
 
 
-def _nobody(_: FileInfo) -> None:
+def _nobody(_: Written) -> None:
     """Nobody is told."""
 
 

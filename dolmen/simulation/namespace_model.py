@@ -17,9 +17,9 @@ DONE = "done"
 
 @dataclass(frozen=True)
 class Node:
-    """What stands at a path: a file's version and replication."""
+    """What stands at a path: a file's version (of one that grows: its content) and replication."""
 
-    version: int
+    version: Hashable
     replication: int = 0
 
 
@@ -88,7 +88,7 @@ class Remove:
         return (self.path,)
 
     def apply(self, state: State, above: str) -> Step:
-        refusal = _refusal_to_find(state, self.path, above)
+        refusal = refusal_to_find(state, self.path, above)
         if refusal:
             return state, refusal
         return {path: node for path, node in state.items() if not _within(path, self.path)}, DONE
@@ -109,7 +109,7 @@ class Move:
         refusal = (
             _refusal_of_parent(state, self.source, above)
             or _refusal_of_parent(state, self.target, above)
-            or _refusal_to_find(state, self.source, above)
+            or refusal_to_find(state, self.source, above)
         )
         if refusal:
             return state, refusal
@@ -148,7 +148,7 @@ class Replicate:
         return (self.path,)
 
     def apply(self, state: State, above: str) -> Step:
-        refusal = _refusal_to_find(state, self.path, above)
+        refusal = refusal_to_find(state, self.path, above)
         if refusal:
             return state, refusal
         node = state[self.path]
@@ -170,7 +170,7 @@ class Look:
         return (self.path,)
 
     def apply(self, state: State, above: str) -> Step:
-        refusal = _refusal_to_find(state, self.path, above)
+        refusal = refusal_to_find(state, self.path, above)
         if refusal:
             return state, refusal
         node = state[self.path]
@@ -188,7 +188,7 @@ class ListTree:
         return (self.path,)
 
     def apply(self, state: State, above: str) -> Step:
-        refusal = _refusal_to_find(state, self.path, above)
+        refusal = refusal_to_find(state, self.path, above)
         if refusal:
             return state, refusal
         below = f"{self.path}/"
@@ -221,7 +221,7 @@ def _refusal_of_parent(state: State, path: str, above: str) -> str:
     return ""
 
 
-def _refusal_to_find(state: State, path: str, above: str) -> str:
+def refusal_to_find(state: State, path: str, above: str) -> str:
     """Return why nothing can be found at a path."""
     return _refusal_of_parent(state, path, above) or ("" if path in state else "NoSuchPath")
 

@@ -36,7 +36,9 @@ PACES = (
     Pace(delay_max_ms=60, network_bytes_per_s=1e6, reset_chance=3e-4),
 )
 
-FILE_KINDS = ("owned", "shared", "contest", "trees", "long_readers", "mass_delete", "setrep")
+WHOLE_KINDS = ("owned", "shared", "contest", "trees", "long_readers", "mass_delete", "setrep")
+GROWING_KINDS = ("append", "truncate", "concat", "follow", "recover_lease")
+FILE_KINDS = (*WHOLE_KINDS, *GROWING_KINDS)
 OPERATOR_KINDS = ("leaving", "balancing", "fsck", "safe_mode")
 QUIET_OPERATOR_KINDS = ("balancing", "fsck")
 """Those that make no other operation wait."""

@@ -28,6 +28,7 @@ from dolmen.protocol.errors import (
 )
 from dolmen.simulation.finding import CheckFailed
 from dolmen.simulation.history import History, Replicating, now_s
+from dolmen.simulation.namespace_history import Call
 from dolmen.simulation.namespace_model import (
     DIRECTORY,
     DONE,
@@ -237,7 +238,7 @@ class RecordedClient:
         self, operation: Operation, doing: Awaitable[T], answer_of: Callable[[T], Answer]
     ) -> T | None:
         """Do one thing and note its answer; None if it was refused, or failed as it may."""
-        kind, started_s = type(operation).__name__, now_s()
+        started_s = now_s()
         call = self._history.namespace.begin(operation)
         try:
             async with asyncio.timeout(LIMIT_S):
@@ -251,15 +252,21 @@ class RecordedClient:
         except TimeoutError:
             raise self._hangs(operation) from None
         except DolmenError as error:
-            call.lost()
             self._tell(operation, f"{type(error).__name__}: {error}")
-            self._history.forgive(kind, operation.paths[0], error, started_s)
+            self._failed(operation, call, error, started_s)
             return None
         except BaseException:
             call.lost()
             raise
-        self._history.acknowledged[kind] += 1
+        self._history.acknowledged[type(operation).__name__] += 1
         return value
+
+    def _failed(
+        self, operation: Operation, call: Call, error: DolmenError, started_s: float
+    ) -> None:
+        """It failed for a reason that the model does not know: raise unless it may."""
+        call.lost()
+        self._history.forgive(type(operation).__name__, operation.paths[0], error, started_s)
 
     def _tell(self, operation: Operation, event: str) -> None:
         self._history.tell(self.name, f"{operation}: {event}", operation.paths)

@@ -100,6 +100,8 @@ class Result:
     faults: int
     faults_in_flight: int
     """Those that hit a cluster at work."""
+    faults_in_growth: int
+    """Those of them that hit files being appended to, followed, cut or joined."""
     toll: dict[str, int]
     """What faults did to single messages and disk operations, by kind."""
     files: int
@@ -233,6 +235,7 @@ class _Run:
             unchecked=self._history.namespace.blind(),
             faults=self._history.activity.faults,
             faults_in_flight=self._history.activity.faults_in_flight,
+            faults_in_growth=self._history.activity.faults_in_growth,
             toll=dict(sorted(self._trace.toll.items())),
             files=report.files,
             blocks=report.blocks,

@@ -29,6 +29,8 @@ class Versions:
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
+        self.grown: dict[int, bytes] = {}
+        """What files that grow have in the end, by inode."""
         self._numbers = count(1)
         self._versions: dict[int, Version] = {}
         self._by_hash: dict[bytes, int] = {}

@@ -17,9 +17,10 @@ from dolmen.simulation.checkers.idle_level import IdleLevel
 from dolmen.simulation.checkers.suite import Checkers
 from dolmen.simulation.cluster import DIRECTORY, SimCluster
 from dolmen.simulation.finding import CheckFailed
+from dolmen.simulation.growing_client import GrowingClient
 from dolmen.simulation.namespace_model import DONE, Publish
 from dolmen.simulation.plan import Plan
-from dolmen.simulation.recorded_client import Draft, RecordedClient
+from dolmen.simulation.recorded_client import Draft
 from dolmen.simulation.sim_storage import SimDirectory, SimStorage
 from dolmen.simulation.trace import Trace
 from dolmen.simulation.workloads.mix import Workload
@@ -40,8 +41,8 @@ class World:
         self.history = self.workload.history
         self.checkers = Checkers(self.cluster, self.workload)
 
-    def recorded(self, client: Client) -> RecordedClient:
-        return RecordedClient("tester", client, self.history, Random(1))
+    def recorded(self, client: Client) -> GrowingClient:
+        return GrowingClient("tester", client, self.history, Random(1))
 
     async def write(self, client: Client) -> None:
         assert await self.recorded(client).write(Draft(PATH, LENGTH_BYTES, 3))
@@ -108,7 +109,7 @@ def test_a_file_whose_replicas_have_all_rotted_is_an_error_and_never_other_bytes
             await client.read_file(PATH)
         entries = [entry async for entry in client.walk_tree("/")]
         with pytest.raises(CheckFailed, match="acknowledged and cannot be read"):
-            await AcknowledgedBytes().check(world.recorded(client), entries)
+            await AcknowledgedBytes(world.history.versions).check(world.recorded(client), entries)
 
     with_file(scenario)
 

@@ -20,8 +20,11 @@ from dolmen.simulation.checkers.disks import find_live, has_good, read_stored, v
 from dolmen.simulation.cluster import SimCluster
 from dolmen.simulation.faults import LostVolume, Rot
 from dolmen.simulation.finding import CheckFailed
+from dolmen.simulation.growing_client import GrowingClient
+from dolmen.simulation.growing_model import is_grown
+from dolmen.simulation.history import Written
 from dolmen.simulation.lives import Lives
-from dolmen.simulation.recorded_client import RecordedClient
+from dolmen.simulation.versions import Versions
 
 DESTROYING = (LostVolume, Rot)
 
@@ -66,16 +69,20 @@ class Durable:
 
     def __init__(self, cluster: SimCluster) -> None:
         self._cluster = cluster
+        self._seen: set[int] = set()
         self._applies = not any(isinstance(fault, DESTROYING) for fault in cluster.plan.faults)
 
-    def check(self, info: FileInfo) -> None:
+    def check(self, info: Written) -> None:
         """Look at the disks, at the moment of the acknowledgement."""
         stored = read_stored(self._cluster) if self._applies else None
         if stored is None:
             return
         needed = min(self._cluster.settings.min_replicas, info.replication)
         for block in stored.blocks.values():
-            if block.inode_id == info.inode_id and find_live(self._cluster, block.block_id):
+            if block.inode_id != info.inode_id or block.block_id in self._seen:
+                continue  # what was there before this was acknowledged then
+            self._seen.add(block.block_id)
+            if find_live(self._cluster, block.block_id):
                 there = sum(has_good(lives, block) for lives in self._cluster.datanodes)
                 if there < needed:
                     about = (info.path, f"{block.block_id:016x}")
@@ -88,10 +95,21 @@ class Durable:
 class AcknowledgedBytes:
     """Every file can be read."""
 
-    async def check(self, client: RecordedClient, entries: list[FileInfo]) -> None:
+    def __init__(self, versions: Versions) -> None:
+        self._versions = versions
+
+    async def check(self, client: GrowingClient, entries: list[FileInfo]) -> None:
         """Read all files there are, whole."""
         for entry in entries:
-            if entry.kind is EntryKind.FILE and await client.read(entry.path) is None:
+            if entry.kind is EntryKind.FILE and not await self._read(client, entry):
                 raise CheckFailed(
                     f"{entry.path} was acknowledged and cannot be read", (entry.path,)
                 )
+
+    async def _read(self, client: GrowingClient, entry: FileInfo) -> bool:
+        if not is_grown(entry.path):
+            return await client.read(entry.path) is not None
+        content = await client.read_content(entry.path)
+        if content is not None:
+            self._versions.grown[entry.inode_id] = content.data
+        return content is not None

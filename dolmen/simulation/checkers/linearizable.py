@@ -14,6 +14,7 @@ so.
 from dolmen.client.client import Client
 from dolmen.protocol.client_messages import EntryKind, FileInfo
 from dolmen.simulation.finding import CheckFailed
+from dolmen.simulation.growing_model import is_grown
 from dolmen.simulation.history import History
 from dolmen.simulation.recorded_client import RecordedClient
 
@@ -33,7 +34,7 @@ class Linearizable:
             if f"/{top}" not in self._flat:
                 await client.list_tree(f"/{top}")
         for entry in found:
-            if entry.kind is EntryKind.FILE:
+            if entry.kind is EntryKind.FILE and not is_grown(entry.path):
                 self._history.true_reads.version_of(entry)
         for realm in self._history.namespace.realms():
             self._check_nothing_is_forgotten(realm.certain_state() or {}, found)

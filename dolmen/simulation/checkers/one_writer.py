@@ -6,15 +6,15 @@ belongs to two files. Of two exclusive creates of one path both are acknowledged
 deleted or moved away in between; an acknowledged removal must then have begun before the second
 answer and ended after the first call.
 
-That the last close wins whole is property 3's to say. What appending writers do to each other
-cannot be seen, because nothing appends yet.
+That the last close wins whole is property 3's to say, and so is that of two flushes or closes of
+appending writers for one position one is refused: no order of both explains two answers.
 """
 
 from collections import defaultdict
 from dataclasses import dataclass
 
 from dolmen.simulation.finding import CheckFailed
-from namenode.core.records import Block
+from namenode.core.records import Block, Inode
 
 KEPT = 20
 """Removals remembered of each path: more never lie between two creates that overlap."""
@@ -62,11 +62,13 @@ class OneWriter:
         del self._removing[path][:-KEPT]
         return span
 
-    def check_blocks(self, blocks: dict[int, Block]) -> None:
-        """No block ever changes the file that it belongs to."""
+    def check_blocks(self, blocks: dict[int, Block], inodes: dict[int, Inode]) -> None:
+        """No block changes the file that it belongs to, but to one that grows, or to what a file
+        that was cut has left: those have no hash."""
         for block in blocks.values():
-            owner = self._blocks.setdefault(block.block_id, block.inode_id)
-            if owner != block.inode_id:
+            owner = self._blocks.get(block.block_id, block.inode_id)
+            self._blocks[block.block_id] = block.inode_id
+            if owner != block.inode_id and inodes[block.inode_id].content_hash:
                 raise CheckFailed(
                     f"block {block.block_id:016x} was of inode {owner}, and is of {block.inode_id}",
                     (f"{block.block_id:016x}",),

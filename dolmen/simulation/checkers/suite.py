@@ -20,7 +20,7 @@ from dolmen.simulation.checkers.linearizable import Linearizable
 from dolmen.simulation.checkers.replay import Replay
 from dolmen.simulation.checkers.stranger import Stranger
 from dolmen.simulation.cluster import INSPECTOR, SimCluster
-from dolmen.simulation.recorded_client import RecordedClient
+from dolmen.simulation.growing_client import GrowingClient
 from dolmen.simulation.workloads.contest import Contest
 from dolmen.simulation.workloads.mix import Workload
 from namenode.node import Namenode
@@ -49,7 +49,7 @@ class Checkers:
         """To be asked at any time."""
         self._cluster.check_invariants()
         if (stored := read_stored(self._cluster)) is not None:
-            self._history.one_writer.check_blocks(stored.blocks)
+            self._history.one_writer.check_blocks(stored.blocks, stored.inodes)
 
     async def ask(self) -> None:
         """To be asked while clients work."""
@@ -59,9 +59,9 @@ class Checkers:
     async def check_at_rest(self, inspector: Client) -> ClusterReport:
         """All faults are over, and all clients gone; return a report with the right counts."""
         await self.healing.wait(inspector)
-        client = RecordedClient(INSPECTOR, inspector, self._history, Random(0))
+        client = GrowingClient(INSPECTOR, inspector, self._history, Random(0))
         found = await Linearizable(self._history, self._workload.flat).check(inspector, client)
-        await AcknowledgedBytes().check(client, found)
+        await AcknowledgedBytes(self._history.versions).check(client, found)
         report = await inspector.report()
         Linearizable(self._history, self._workload.flat).check_count(found, report.files)
         self.healing.check(report)

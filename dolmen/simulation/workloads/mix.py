@@ -3,21 +3,26 @@
 import asyncio
 
 from dolmen.client.client import Client
+from dolmen.simulation.growing_client import GrowingClient
 from dolmen.simulation.history import History, now_s
 from dolmen.simulation.plan import Plan, client_name
-from dolmen.simulation.recorded_client import RecordedClient
 from dolmen.simulation.trace import Trace
+from dolmen.simulation.workloads.append import Append
 from dolmen.simulation.workloads.balancing import Balancing
+from dolmen.simulation.workloads.concat import Concat
 from dolmen.simulation.workloads.contest import Contest
+from dolmen.simulation.workloads.follow import Follow
 from dolmen.simulation.workloads.fsck import Fsck
 from dolmen.simulation.workloads.leaving import Leaving
 from dolmen.simulation.workloads.long_readers import LongReaders
 from dolmen.simulation.workloads.mass_delete import MassDelete
 from dolmen.simulation.workloads.owned import Owned
+from dolmen.simulation.workloads.recover_lease import RecoverLease
 from dolmen.simulation.workloads.safe_mode import SafeMode
 from dolmen.simulation.workloads.setrep import Setrep
 from dolmen.simulation.workloads.shared import Shared
 from dolmen.simulation.workloads.trees import Trees
+from dolmen.simulation.workloads.truncate import Truncate
 from dolmen.simulation.workloads.work import Post, Work
 
 ALL: tuple[type[Work], ...] = (
@@ -28,6 +33,11 @@ ALL: tuple[type[Work], ...] = (
     LongReaders,
     MassDelete,
     Setrep,
+    Append,
+    Truncate,
+    Concat,
+    Follow,
+    RecoverLease,
     Leaving,
     Balancing,
     Fsck,
@@ -65,7 +75,7 @@ class Workload:
         async with asyncio.TaskGroup() as group:
             for work in self._works[index]:
                 name = f"{client_name(index)} {work.NAME}"
-                recorded = RecordedClient(name, client, self.history, work.random)
+                recorded = GrowingClient(name, client, self.history, work.random)
                 group.create_task(self._repeat(work, recorded))
 
     async def finish(self, inspector: Client) -> None:
@@ -73,10 +83,10 @@ class Workload:
         for work in self._works[0] if self._works else ():
             await work.finish(inspector)
 
-    async def _repeat(self, work: Work, client: RecordedClient) -> None:
+    async def _repeat(self, work: Work, client: GrowingClient) -> None:
         mean_s = self._plan.work.pause_ms / 1000
         while not self.over.is_set():
-            with self.history.activity.operation():
+            with self.history.activity.operation(growing=work.GROWS):
                 await work.turn(client)
             pause_s = work.random.expovariate(1 / mean_s)
             await self._pause(pause_s + self._plan.work.rest_s(now_s() + pause_s))

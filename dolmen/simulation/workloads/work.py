@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from random import Random
 
 from dolmen.client.client import Client
+from dolmen.simulation.growing_client import GrowingClient
 from dolmen.simulation.history import History
 from dolmen.simulation.plan import Plan
-from dolmen.simulation.recorded_client import Draft, Manner, RecordedClient
+from dolmen.simulation.recorded_client import Draft, Manner
 
 SHORT_BYTES = ((0, 0), (1, 1), (17, 1000), (60_000, 70_000), (65_536, 65_536))
 """Around the lengths of chunks and segments."""
@@ -43,6 +44,8 @@ class Work:
     """Directories that are made before anything begins, and stay, with files only."""
     FOR_ONE = False
     """Whether only one client does it."""
+    GROWS = False
+    """Whether its files are appended to, cut or joined."""
 
     def __init__(self, post: Post) -> None:
         self.post = post
@@ -53,7 +56,7 @@ class Work:
         long = (int(block * LONG_BLOCKS[0]), int(block * LONG_BLOCKS[1]))
         self._lengths = (*SHORT_BYTES, (block - 1, block + 1), long)
 
-    async def turn(self, client: RecordedClient) -> None:
+    async def turn(self, client: GrowingClient) -> None:
         """Do the next thing."""
         raise NotImplementedError
 

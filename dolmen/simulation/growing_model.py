@@ -1,0 +1,145 @@
+"""Files that grow and shrink, in the model of the namespace: their content is part of its state.
+
+A flush or a close moves the bytes behind those that the writer knew, in one step, or not at all; so
+two writers that were both acknowledged for one position have no order that explains it. A reader
+sees what was flushed, no less and no more, because it keeps to the file as it was when opened.
+"""
+
+from dataclasses import dataclass, field
+
+import xxhash
+
+from dolmen.simulation.namespace_model import DONE, Node, State, Step, refusal_to_find
+
+GROWN = "/grown-"
+"""Every file below a directory that begins so is written by these operations alone."""
+
+NOT_ITS_WRITER = "somebody else has written"
+
+
+@dataclass(frozen=True)
+class Content:
+    """All bytes of a file at one moment."""
+
+    data: bytes = field(default=b"", repr=False, compare=False)
+    length_bytes: int = field(init=False)
+    digest: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "length_bytes", len(self.data))
+        object.__setattr__(self, "digest", xxhash.xxh3_64_hexdigest(self.data))
+
+
+def is_grown(path: str) -> bool:
+    """Return whether a path belongs to the files that grow."""
+    return path.startswith(GROWN)
+
+
+@dataclass(frozen=True)
+class Start:
+    """A writer that others see makes an empty file, in place of what was there."""
+
+    path: str
+    replication: int
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return (self.path,)
+
+    def apply(self, state: State, above: str) -> Step:
+        return {**state, self.path: Node(Content(), self.replication)}, DONE
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How long a file is, is seen: by a writer that begins behind its end, or who fences one."""
+
+    path: str
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return (self.path,)
+
+    def apply(self, state: State, above: str) -> Step:
+        refusal = refusal_to_find(state, self.path, above)
+        return state, refusal or content_at(state, self.path).length_bytes
+
+
+@dataclass(frozen=True)
+class Extend:
+    """Bytes are flushed behind the first `length_bytes` of a file, which are all it has."""
+
+    path: str
+    length_bytes: int
+    more: Content
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return (self.path,)
+
+    def apply(self, state: State, above: str) -> Step:
+        if refusal_to_find(state, self.path, above):
+            return state, NOT_ITS_WRITER
+        before = content_at(state, self.path)
+        if before.length_bytes != self.length_bytes:
+            return state, NOT_ITS_WRITER
+        if not self.more.length_bytes:
+            return state, DONE
+        return _with(state, self.path, before.data + self.more.data), DONE
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The bytes of a file from `length_bytes` on are taken away."""
+
+    path: str
+    length_bytes: int
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return (self.path,)
+
+    def apply(self, state: State, above: str) -> Step:
+        refusal = refusal_to_find(state, self.path, above)
+        if refusal:
+            return state, refusal
+        before = content_at(state, self.path)
+        if self.length_bytes > before.length_bytes:
+            return state, "InvalidRequest"
+        if self.length_bytes == before.length_bytes:
+            return state, DONE
+        return _with(state, self.path, before.data[: self.length_bytes]), DONE
+
+
+@dataclass(frozen=True)
+class Join:
+    """The bytes of other files come behind those of one, and the others vanish."""
+
+    target: str
+    sources: tuple[str, ...]
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return (self.target, *self.sources)
+
+    def apply(self, state: State, above: str) -> Step:
+        for path in self.paths:
+            refusal = refusal_to_find(state, path, above)
+            if refusal:
+                return state, refusal
+        if len(set(self.paths)) < len(self.paths):
+            return state, "InvalidRequest"
+        joined = b"".join(content_at(state, path).data for path in self.paths)
+        left = {path: node for path, node in state.items() if path not in self.sources}
+        return _with(left, self.target, joined), DONE
+
+
+def content_at(state: State, path: str) -> Content:
+    """Return what the file at a path contains."""
+    content = state[path].version
+    assert isinstance(content, Content), f"{path} does not grow"
+    return content
+
+
+def _with(state: State, path: str, data: bytes) -> State:
+    return {**state, path: Node(Content(data), state[path].replication)}

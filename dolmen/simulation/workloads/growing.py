@@ -1,0 +1,52 @@
+"""What the kinds of work have in common whose files grow: names of their own, not too long."""
+
+from dolmen.simulation.growing_client import GrowingClient, Growth
+from dolmen.simulation.growing_model import Content
+from dolmen.simulation.recorded_client import READABLE_S
+from dolmen.simulation.workloads.work import Work
+
+LENGTHS_BYTES = ((1, 1), (17, 1_000), (1_000, 9_000), (60_000, 70_000), (65_536, 65_536))
+PIECES_MAX = 3
+PAUSE_S = 3.0
+LATE_CHANCE = 0.3
+LATE_S = 0.7 * READABLE_S
+LONG_BLOCKS = 3
+"""A file of so many blocks is long enough."""
+
+
+class GrowingWork(Work):
+    """Work with files below a directory that begins with `GROWN`."""
+
+    GROWS = True
+
+    async def read(self, client: GrowingClient, path: str) -> None:
+        """Read a file, at once or as late as what was opened can still be read for sure."""
+        late = self.random.random() < LATE_CHANCE
+        await client.read_content(path, self.random.uniform(0, LATE_S) if late else 0)
+
+    def growth(self, path: str, pieces_max: int = PIECES_MAX) -> Growth:
+        """Draw what to put behind the end of a file."""
+        random, block = self.random, self.post.plan.block_size_bytes
+        lengths = (*LENGTHS_BYTES, (block - 1, block + 1), (block, 2 * block))
+        pieces = random.randint(1, pieces_max)
+        drawn = [random.randint(*random.choice(lengths)) for _ in range(pieces)]
+        return Growth(path, drawn, random.choice((0.0, PAUSE_S)))
+
+    def content(self, path: str) -> Content | None:
+        """Return what a file contains, if that is certain; nothing if it is not there."""
+        state = self.post.history.namespace.certain_state(path)
+        if state is None:
+            return None
+        content = state[path].version if path in state else Content()
+        return content if isinstance(content, Content) else None
+
+    def is_missing(self, path: str) -> bool:
+        """Return whether it is certain that there is no file."""
+        state = self.post.history.namespace.certain_state(path)
+        return state is not None and path not in state
+
+    def is_long(self, path: str) -> bool:
+        """Return whether it is certain that a file is long enough."""
+        content = self.content(path)
+        long_bytes = LONG_BLOCKS * self.post.plan.block_size_bytes
+        return content is not None and content.length_bytes > long_bytes

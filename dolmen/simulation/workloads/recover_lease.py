@@ -1,0 +1,27 @@
+"""Writers have their lease taken away, and come back after others have written."""
+
+from dolmen.simulation.growing_client import GrowingClient
+from dolmen.simulation.growing_model import GROWN
+from dolmen.simulation.workloads.growing import GrowingWork
+
+DIRECTORY = f"{GROWN}recover"
+WEIGHTS = {"fence": 6, "append": 4, "read": 6}
+
+
+class RecoverLease(GrowingWork):
+    """A fenced writer has changed nothing."""
+
+    NAME = "recover_lease"
+    FLAT = (DIRECTORY,)
+
+    async def turn(self, client: GrowingClient) -> None:
+        path = f"{DIRECTORY}/{self.random.choice('ab')}"
+        verb = self.draw(WEIGHTS)
+        if self.is_missing(path) or self.is_long(path):
+            await client.start(self.growth(path), self.random.choice(self.replications))
+        elif verb == "fence":
+            await client.be_fenced(self.growth(path), self.growth(path))
+        elif verb == "append":
+            await client.append(self.growth(path))
+        else:
+            await self.read(client, path)
