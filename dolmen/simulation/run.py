@@ -9,6 +9,7 @@ import asyncio
 import gc
 import itertools
 import logging
+from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -103,7 +104,7 @@ class Result:
     faults_in_growth: int
     """Those of them that hit files being appended to, followed, cut or joined."""
     toll: dict[str, int]
-    """What faults did to single messages and disk operations, by kind."""
+    """What faults did to single messages and disk operations, and how many hit files that grow."""
     files: int
     blocks: int
     digest: str
@@ -236,11 +237,17 @@ class _Run:
             faults=self._history.activity.faults,
             faults_in_flight=self._history.activity.faults_in_flight,
             faults_in_growth=self._history.activity.faults_in_growth,
-            toll=dict(sorted(self._trace.toll.items())),
+            toll=self._toll(),
             files=report.files,
             blocks=report.blocks,
             digest=self._trace.digest(),
         )
+
+    def _toll(self) -> dict[str, int]:
+        toll = self._trace.toll | Counter(
+            {"faults on files that grow": self._history.activity.faults_in_growth}
+        )
+        return dict(sorted(toll.items()))
 
     async def _until_rot_is_found(self) -> None:
         """What rots unseen is found by the next scrub, not before."""

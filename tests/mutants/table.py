@@ -1,5 +1,6 @@
 """The mutants: each breaks one rule, and some property must notice."""
 
+from tests.mutants.draft_mutants import DRAFT_MUTANTS
 from tests.mutants.mutant import Change, Mutant
 
 MUTANTS = (
@@ -364,4 +365,5 @@ MUTANTS = (
             ),
         ),
     ),
+    *DRAFT_MUTANTS,
 )
