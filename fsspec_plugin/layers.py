@@ -6,6 +6,7 @@ never close the file they were given.
 
 import codecs
 import io
+import sys
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
@@ -15,13 +16,27 @@ from fsspec_plugin.writing import DolmenWriteFile
 
 OpenedFile = DolmenFile | DolmenWriteFile
 
+MARK = "\ufeff"
+
+MARKED = {
+    "utf-8-sig": "utf-8",
+    "utf-16": f"utf-16-{sys.byteorder[0]}e",
+    "utf-32": f"utf-32-{sys.byteorder[0]}e",
+}
+"""Encodings whose mark stands at the beginning of a file, and only there, and what comes behind it.
+The standard library's layer does not know where it is, in a file that cannot seek."""
+
 
 def text_file(below: Any, options: dict[str, Any]) -> "TextFile":
     """Return a text layer above `below`, which may have text already."""
-    goes_on = below.writable() and below.tell() > 0
-    if goes_on and codecs.lookup(options.get("encoding") or "utf-8").name == "utf-8-sig":
-        options = options | {"encoding": "utf-8"}  # the mark stands at the beginning only
-    return TextFile(below, **options)
+    encoding = codecs.lookup(options.get("encoding") or "utf-8").name
+    if not below.writable() or encoding not in MARKED:
+        return TextFile(below, **options)
+    begins = below.tell() == 0
+    text = TextFile(below, **options | {"encoding": MARKED[encoding]})
+    if begins:
+        text.write(MARK)
+    return text
 
 
 class TextFile(io.TextIOWrapper):

@@ -83,7 +83,7 @@ class AsyncWriteFile:
             raise ValueError("I/O operation on closed file")
         with translating(self.path):
             await self._writer.write(data)
-        return len(data)
+        return memoryview(data).nbytes
 
     async def hflush(self) -> None:
         """Return when all that was written is on disk and new readers see it."""

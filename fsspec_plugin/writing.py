@@ -122,6 +122,10 @@ class DolmenWriteFile(io.BufferedIOBase):
             raise io.UnsupportedOperation(
                 f"{self.path} appears whole when it is closed: open it with visible=True"
             )
+        if not self._autocommit:
+            raise io.UnsupportedOperation(
+                f"{self.path} shows what is written at the end of the transaction, and not before"
+            )
         with self._lock:
             self._check()
             self._send_gathered()

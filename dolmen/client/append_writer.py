@@ -35,7 +35,7 @@ class AppendWriter:
 
     `async with` closes on success. On an exception it abandons what was not flushed, and so does
     its collection as garbage. A write or flush that fails, or is cancelled, spoils the writer: all
-    that is left is `abandon`. Calls from several tasks take turns.
+    that is left is `abandon`, which a `close` does that fails. Calls from several tasks take turns.
     """
 
     def __init__(self, links: Links, opened: DraftOpened) -> None:
@@ -83,7 +83,7 @@ class AppendWriter:
             self._check_open()
             self._spoiled = "a write failed or was cancelled"
             with self._telling_loss():
-                if not self._cutting.length_bytes and len(data):
+                if not self._cutting.length_bytes and memoryview(data).nbytes:
                     await self._cutting.put(self._again)
                 await self._cutting.put(data)
             self._spoiled = None
@@ -110,9 +110,9 @@ class AppendWriter:
         async with self._turn:
             if self._info is not None:
                 return self._info
-            self._check_open()
-            self._spoiled = "its close failed or was cancelled"
             try:
+                self._check_open()
+                self._spoiled = "its close failed or was cancelled"
                 self._info = await self._extend(final=True, modified_ms=modified_ms)
             except OutcomeUnknown:
                 self._cutting.release()

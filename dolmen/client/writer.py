@@ -23,8 +23,8 @@ class Writer:
     """Takes a file's bytes in order.
 
     `async with` closes on success and abandons on an exception, and so does its collection as
-    garbage. A write that fails, or is cancelled, spoils the writer: all that is left is `abandon`.
-    Calls from several tasks take turns.
+    garbage. A write that fails, or is cancelled, spoils the writer: all that is left is `abandon`,
+    or a `close` that does the same and fails. Calls from several tasks take turns.
     """
 
     def __init__(self, links: Links, request: CreateFile, created: CreatedFile) -> None:
@@ -92,9 +92,9 @@ class Writer:
         async with self._turn:
             if self._info is not None:
                 return self._info
-            self._check_open()
-            self._spoiled = "its close failed or was cancelled"
             try:
+                self._check_open()
+                self._spoiled = "its close failed or was cancelled"
                 self._info = await self._publish(modified_ms)
             except OutcomeUnknown:
                 self._cutting.release()

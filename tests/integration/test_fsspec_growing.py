@@ -87,14 +87,16 @@ def test_a_file_that_appears_whole_has_no_flush(fs: DolmenFileSystem) -> None:
         fs.open("/f", "xb", visible=True)
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16-le"])
-def test_text_goes_on_without_another_mark_of_its_encoding(
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16-le", "utf-16", "UTF32"])
+def test_text_begins_with_the_mark_of_its_encoding_and_goes_on_without(
     fs: DolmenFileSystem, encoding: str
 ) -> None:
     for part in ("größer\n", "kleiner\n"):
-        with fs.open("/f", "a", encoding=encoding) as file:
+        with fs.open("/f", "a", encoding=encoding, newline="\r\n") as file:
             file.write(part)
-    assert fs.cat("/f") == "größer\nkleiner\n".encode(encoding)
+    assert fs.cat("/f") == "größer\r\nkleiner\r\n".encode(encoding)
+    with fs.open("/f", "r", encoding=encoding) as file:
+        assert file.read() == "größer\nkleiner\n"
 
 
 def test_a_second_writer_is_refused_until_the_lease_is_recovered(fs: DolmenFileSystem) -> None:
@@ -131,6 +133,8 @@ def test_in_a_transaction_nothing_is_seen_before_its_end(fs: DolmenFileSystem) -
         for path in ("/old", "/new"):
             with fs.open(path, "ab") as file:
                 file.write(b"more")
+                with pytest.raises(io.UnsupportedOperation):
+                    file.hflush()
         assert fs.cat("/old") == b"old"
         assert not fs.exists("/new")
 
@@ -184,7 +188,7 @@ def test_coroutines_append_and_flush(fs: DolmenFileSystem) -> None:
 
     async def main() -> None:
         async with await twin.open_async("/f", "ab") as file:
-            await file.write(b"one")
+            assert await file.write(memoryview(b"one").cast("B", (1, 3))) == 3
             await file.hflush()
             assert await twin._cat_file("/f") == b"one"
         async with await twin.open_async("/f", "ab") as file:
