@@ -95,27 +95,30 @@ class ReplicaCopier:
         """Make the replica; when it is here already, in the wanted state, this changes nothing."""
         if not order.sources:
             raise InvalidRequest("the token names no source")
-        copy = await self._store.work.run(self._begin(order, throttle))
-        if copy is None:
-            return
+        begun: list[_Copy] = []
         try:
-            await self._pull(copy)
-            await self._store.work.run(self._finish(copy))
-        except BaseException:
-            await self._store.work.run(self._give_up(copy.replica))
+            await self._store.work.run(self._begin(order, throttle, begun))
+            for copy in begun:
+                await self._pull(copy)
+                await self._store.work.run(self._finish(copy))
+        except BaseException:  # also of a caller that went while a slow disk made the files
+            await self._store.work.run(self._give_up(order.block_id, begun))
             raise
-        finally:
+        for copy in begun:
             copy.promise.release()
-        LOG.info("copied %s, %d bytes", copy.replica, order.length_bytes)
+            LOG.info("copied %s, %d bytes", copy.replica, order.length_bytes)
 
-    async def _begin(self, order: CopyOrder, throttle: Throttle | None) -> "_Copy | None":
-        """Make a new TEMPORARY replica, unless what is wanted is here already."""
+    async def _begin(
+        self, order: CopyOrder, throttle: Throttle | None, begun: "list[_Copy]"
+    ) -> None:
+        """Make a new TEMPORARY replica and add it to what is begun, unless what is wanted is here
+        already."""
         store = self._store
         async with store.gates.hold(order.block_id):
             present = store.get(order.block_id)
             if present is not None and present.stamp >= order.stamp:
                 _check_same(present, order)
-                return None
+                return
             if present is not None:
                 await self._clear_away(present)
             volume = store.choose_volume(order.length_bytes)
@@ -131,7 +134,7 @@ class ReplicaCopier:
                 if isinstance(error, OSError):
                     raise volume.trouble(error, order.block_id) from error
                 raise
-            return _Copy(order, replica, throttle, promise)
+            begun.append(_Copy(order, replica, throttle, promise))
 
     async def _clear_away(self, stale: Replica) -> None:
         """Make room for a newer stamp, as the token proves it is. The gate is held.
@@ -282,11 +285,15 @@ class ReplicaCopier:
             replica.become_written(ReplicaEvent.PREFIX_COPIED, order.stamp, received)
             store.tell(ChangeKind.STORED, replica)
 
-    async def _give_up(self, replica: Replica) -> None:
+    async def _give_up(self, block_id: int, begun: "list[_Copy]") -> None:
+        """Drop what was begun; whoever begins holds the gate until it is."""
         store = self._store
-        async with store.gates.hold(replica.block_id):
-            if store.get(replica.block_id) is replica and (replica.state is ReplicaState.TEMPORARY):
-                await store.drop_unfinished(replica)
+        async with store.gates.hold(block_id):
+            for copy in begun:
+                copy.promise.release()
+                replica = copy.replica
+                if store.get(block_id) is replica and replica.state is ReplicaState.TEMPORARY:
+                    await store.drop_unfinished(replica)
 
 
 @dataclass(frozen=True)
