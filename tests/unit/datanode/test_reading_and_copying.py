@@ -342,3 +342,23 @@ def test_a_copy_of_nothing_needs_no_source_that_has_something() -> None:
         await world.finalize(DATA[:CHUNK_BYTES], b)
 
     world.run(scenario())
+
+
+def test_a_copy_whose_caller_went_while_the_disk_hung_leaves_nothing_behind() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        a, b = await stored(world, "a", "b")
+        device = world.storages["b"].device
+        device.hangs = True
+        copying = asyncio.create_task(world.copy(b, len(DATA), digest_of(DATA), a))
+        await asyncio.sleep(1)
+        copying.cancel()
+        await asyncio.sleep(1)
+        device.go_on()
+        await asyncio.sleep(1)
+        await world.copy(b, len(DATA), digest_of(DATA), a)
+        assert await world.read(b, (0, len(DATA))) == DATA
+        world.nodes["b"].check_invariants()
+
+    world.run(scenario())
