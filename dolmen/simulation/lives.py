@@ -115,7 +115,7 @@ class Lives:
         self.machine = machine
         self.process: Process | None = None
         self.down_since_s = 0.0
-        """When it died last."""
+        """When it died, or began to stop, last."""
         self._make = make
         self._findings = findings
         self._trace = trace
@@ -188,8 +188,7 @@ class Lives:
         death.witness()
         self._record("loses power" if death.power_loss else "is killed")
         self._killed = True
-        self._life = None
-        self.down_since_s = asyncio.get_running_loop().time()
+        self._goes_down()
         process.kill()
         self.machine.end_life()
         if death.power_loss:
@@ -219,7 +218,8 @@ class Lives:
         """End the process cleanly."""
         if self._life is not None and self.process is not None:
             self._stopping = True
-            life, self._life = self._life, None
+            life = self._life
+            self._goes_down()
             context = self.machine.process.context
             loop = asyncio.get_running_loop()
             stopping = loop.create_task(_stop(self.process), context=context)
@@ -255,8 +255,7 @@ class Lives:
         if self._excuses(error):
             self._record(f"ends: {error}")
             if not self._stopping and self.process is not None:
-                self._life = None
-                self.down_since_s = asyncio.get_running_loop().time()
+                self._goes_down()
                 self.process.kill()
                 self.machine.end_life()
                 self._restarting = asyncio.get_running_loop().create_task(self._restart(life))
@@ -264,6 +263,10 @@ class Lives:
             self._findings.find(f"{self.machine.name} ended", error)
         elif not self._stopping and not isinstance(self.process, ClientProcess):
             self._findings.find(f"{self.machine.name} ended by itself", None)
+
+    def _goes_down(self) -> None:
+        self._life = None
+        self.down_since_s = asyncio.get_running_loop().time()
 
     def _record(self, event: str) -> None:
         self._trace.record(self.machine.name, event)

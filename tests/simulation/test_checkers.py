@@ -14,10 +14,12 @@ from dolmen.simulation import virtual_time
 from dolmen.simulation.checkers.acknowledged_bytes import AcknowledgedBytes, Lasting
 from dolmen.simulation.checkers.disks import Stored, replicas_on
 from dolmen.simulation.checkers.idle_level import IdleLevel
+from dolmen.simulation.checkers.last_replica import QUICK_LIFE_S
 from dolmen.simulation.checkers.suite import Checkers
 from dolmen.simulation.cluster import DIRECTORY, SimCluster
 from dolmen.simulation.finding import CheckFailed
 from dolmen.simulation.growing_client import GrowingClient
+from dolmen.simulation.history import Replicating
 from dolmen.simulation.namespace_model import DONE, Publish
 from dolmen.simulation.plan import Plan
 from dolmen.simulation.recorded_client import Draft
@@ -218,6 +220,30 @@ def test_an_order_against_one_replica_too_many_is_found() -> None:
         storage.rot(path, 5)
         storage.remove(path)
         assert world.cluster.found == [], "a bad replica may go"
+
+    with_file(scenario)
+
+
+def test_a_replica_whose_datanode_just_stopped_is_proof_and_soon_is_none() -> None:
+    """An order was under way when a datanode that was its proof was stopped, for a restart."""
+
+    async def scenario(world: World, client: Client) -> None:
+        await asyncio.sleep(QUICK_LIFE_S + 1)
+        world.history.replicating.append(Replicating(PATH, 1))
+        storages = [storage for storage, _ in world.data_files()]
+        remover = next(d for d in world.cluster.datanodes if storages.count(d.machine.storage) == 2)
+        first, second = (
+            path for storage, path in world.data_files() if storage is remover.machine.storage
+        )
+        for lives in world.cluster.datanodes:
+            if lives is not remover:
+                await lives.stop()
+        remover.machine.storage.remove(first)
+        assert world.cluster.found == []
+        await asyncio.sleep(QUICK_LIFE_S + 1)
+        remover.machine.storage.remove(second)
+        _, error = world.cluster.found.pop()
+        assert "left on nobody" in str(error)
 
     with_file(scenario)
 
