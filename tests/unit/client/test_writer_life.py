@@ -204,3 +204,24 @@ def test_datanodes_that_are_too_few_are_told_with_the_file_and_who_failed() -> N
         await writer.abandon()
 
     on_world(test, retry_for_ms=2000)
+
+
+@pytest.mark.parametrize("visible", [False, True])
+def test_closing_a_spoiled_writer_fails_and_lets_others_write(visible: bool) -> None:
+    async def test(world: World, client: Client) -> None:
+        opening = client.open_writer("/a", visible=True) if visible else client.open_writer("/a")
+        writer = await opening
+        writing = asyncio.create_task(writer.write(DATA))
+        await asyncio.sleep(0)
+        writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+        with pytest.raises(InvalidRequest, match="a write failed or was cancelled"):
+            await writer.close()
+        assert len(world.namenode.heard_of(AbandonFile)) == 1
+        await asyncio.sleep(100)
+        assert world.namenode.heard_of(RenewLeases) == []
+        if visible:
+            await (await client.open_appender("/a")).close()
+
+    on_world(test)
