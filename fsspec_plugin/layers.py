@@ -32,7 +32,7 @@ def text_file(below: Any, options: dict[str, Any]) -> "TextFile":
     encoding = codecs.lookup(options.get("encoding") or "utf-8").name
     if not below.writable() or encoding not in MARKED:
         return TextFile(below, **options)
-    begins = below.tell() == 0
+    begins = below.begins if isinstance(below, CompressedFile) else below.tell() == 0
     text = TextFile(below, **options | {"encoding": MARKED[encoding]})
     if begins:
         text.write(MARK)
@@ -68,6 +68,7 @@ class CompressedFile(io.BufferedIOBase):
 
     def __init__(self, below: OpenedFile, compress: Callable[..., Any]) -> None:
         self._below = below
+        self.begins = below.tell() == 0  # the compressor counts from where it begins itself
         self._codec = compress(below, mode="r" if below.readable() else "w")
         self.mode = below.mode
         self.path = self.name = below.path

@@ -174,9 +174,9 @@ def test_files_are_cut_and_joined(fs: DolmenFileSystem) -> None:
 def test_compressed_files_are_appended_to_member_by_member(fs: DolmenFileSystem) -> None:
     for name in ("f.gz", "f.bz2", "f.xz"):
         for line in ("one\n", "two\n"):
-            with fs.open(f"/{name}", "at", compression="infer") as file:
+            with fs.open(f"/{name}", "at", compression="infer", encoding="utf-16") as file:
                 file.write(line)
-        with fs.open(f"/{name}", "rt", compression="infer") as file:
+        with fs.open(f"/{name}", "rt", compression="infer", encoding="utf-16") as file:
             assert file.read() == "one\ntwo\n"
     with pytest.raises(io.UnsupportedOperation, match="zip"):
         fs.open("/f.zip", "ab", compression="infer")
