@@ -62,7 +62,7 @@ class GrowingClient(RecordedClient):
             async with await self.client.open_reader(path) as reader:
                 await asyncio.sleep(pause_s)
                 data = await reader.read_at(0, reader.length_bytes)
-                return Node(Content(bytes(data)), reader.info.replication)
+                return Node(Content.of(bytes(data)), reader.info.replication)
 
         node = await self._ask(Look(path), read(), lambda node: node)
         content = None if node is None else node.version
@@ -134,7 +134,7 @@ class GrowingClient(RecordedClient):
         return True
 
     def _draw(self, length_bytes: int) -> Content:
-        return Content(self._history.versions.draw(length_bytes)[1])
+        return Content.of(self._history.versions.draw(length_bytes)[1])
 
     def _failed(
         self, operation: Operation, call: Call, error: DolmenError, started_s: float

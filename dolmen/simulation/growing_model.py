@@ -3,12 +3,18 @@
 A flush or a close moves the bytes behind those that the writer knew, in one step, or not at all; so
 two writers that were both acknowledged for one position have no order that explains it. A reader
 sees what was flushed, no less and no more, because it keeps to the file as it was when opened.
+
+The search for an order holds as many states as lost answers allow, hundreds and more, so contents
+share the pieces that were written instead of having each a copy of its own.
 """
 
 from dataclasses import dataclass, field
+from itertools import chain
+from typing import Self
 
 import xxhash
 
+from dolmen.protocol.checksums import Buffer
 from dolmen.simulation.namespace_model import DONE, Node, State, Step, refusal_to_find
 
 GROWN = "/grown-"
@@ -21,13 +27,36 @@ NOT_ITS_WRITER = "somebody else has written"
 class Content:
     """All bytes of a file at one moment."""
 
-    data: bytes = field(default=b"", repr=False, compare=False)
+    pieces: tuple[Buffer, ...] = field(default=(), repr=False, compare=False)
     length_bytes: int = field(init=False)
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "length_bytes", len(self.data))
-        object.__setattr__(self, "digest", xxhash.xxh3_64_hexdigest(self.data))
+        digest = xxhash.xxh3_64()
+        for piece in self.pieces:
+            digest.update(piece)
+        object.__setattr__(self, "length_bytes", sum(map(len, self.pieces)))
+        object.__setattr__(self, "digest", digest.hexdigest())
+
+    @classmethod
+    def of(cls, data: bytes) -> Self:
+        """Return these bytes as one piece."""
+        return cls((data,))
+
+    @property
+    def data(self) -> bytes:
+        """A copy of all of it."""
+        return b"".join(self.pieces)
+
+    def first(self, length_bytes: int) -> tuple[Buffer, ...]:
+        """Return the pieces of its beginning."""
+        kept: list[Buffer] = []
+        for piece in self.pieces:
+            if length_bytes <= 0:
+                break
+            kept.append(memoryview(piece)[:length_bytes])
+            length_bytes -= len(piece)
+        return tuple(kept)
 
 
 def is_grown(path: str) -> bool:
@@ -85,7 +114,7 @@ class Extend:
             return state, NOT_ITS_WRITER
         if not self.more.length_bytes:
             return state, DONE
-        return _with(state, self.path, before.data + self.more.data), DONE
+        return _with(state, self.path, before.pieces + self.more.pieces), DONE
 
 
 @dataclass(frozen=True)
@@ -108,7 +137,7 @@ class Cut:
             return state, "InvalidRequest"
         if self.length_bytes == before.length_bytes:
             return state, DONE
-        return _with(state, self.path, before.data[: self.length_bytes]), DONE
+        return _with(state, self.path, before.first(self.length_bytes)), DONE
 
 
 @dataclass(frozen=True)
@@ -129,9 +158,9 @@ class Join:
                 return state, refusal
         if len(set(self.paths)) < len(self.paths):
             return state, "InvalidRequest"
-        joined = b"".join(content_at(state, path).data for path in self.paths)
+        joined = chain.from_iterable(content_at(state, path).pieces for path in self.paths)
         left = {path: node for path, node in state.items() if path not in self.sources}
-        return _with(left, self.target, joined), DONE
+        return _with(left, self.target, tuple(joined)), DONE
 
 
 def content_at(state: State, path: str) -> Content:
@@ -141,5 +170,5 @@ def content_at(state: State, path: str) -> Content:
     return content
 
 
-def _with(state: State, path: str, data: bytes) -> State:
-    return {**state, path: Node(Content(data), state[path].replication)}
+def _with(state: State, path: str, pieces: tuple[Buffer, ...]) -> State:
+    return {**state, path: Node(Content(pieces), state[path].replication)}
