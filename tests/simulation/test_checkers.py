@@ -224,6 +224,34 @@ def test_an_order_against_one_replica_too_many_is_found() -> None:
     with_file(scenario)
 
 
+def test_one_of_two_good_replicas_of_a_datanode_may_be_put_aside_and_none_be_deleted() -> None:
+    """A volume has come back after its block was copied onto another one."""
+
+    async def scenario(world: World, client: Client) -> None:
+        storages = [storage for storage, _ in world.data_files()]
+        machines = [lives.machine for lives in world.cluster.datanodes]
+        machine = next(each for each in machines if storages.count(each.storage) == 2)
+        storage, other = machine.storage, f"{DIRECTORY}-1"
+        storage.make_directory(other)
+        storage.plug_in(other, storage.directory(DIRECTORY).copy(storage.new_device()))
+        machine.volumes.append(other)
+        first, second = (path for owner, path in world.data_files() if owner is storage)
+        storage.make_directory(f"{VOLUME}/{Place.QUARANTINE.value}")
+        aside = f"{VOLUME}/{Place.QUARANTINE.value}/aside"
+        storage.rename(first, aside)
+        assert world.cluster.found == []
+        storage.remove(second)
+        _, error = world.cluster.found.pop()
+        assert "deletes a good replica" in str(error)
+        storage.rename(aside, first)
+        storage.rot(first.replace(DIRECTORY, other, 1), 0)
+        storage.rename(first, aside)
+        _, error = world.cluster.found.pop()
+        assert "quarantines a good replica" in str(error), "the other is not good"
+
+    with_file(scenario)
+
+
 def test_a_replica_whose_datanode_just_stopped_is_proof_and_soon_is_none() -> None:
     """An order was under way when a datanode that was its proof was stopped, for a restart."""
 

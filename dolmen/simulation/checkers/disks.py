@@ -114,20 +114,22 @@ def volumes_of(lives: Lives) -> list[str]:
 
 
 def has_good(lives: Lives, block: Block) -> bool:
-    """Return whether a datanode's disk has a finalized replica that is what was committed, also if
-    it does not let anybody read it just now."""
+    """Return whether a datanode's disks have a finalized replica that is what was committed, also
+    if it does not let anybody read it just now."""
+    return any(is_good_on(volume, lives, block) for volume in volumes_of(lives))
+
+
+def is_good_on(volume: str, lives: Lives, block: Block) -> bool:
+    """Return whether one volume of a datanode has such a replica."""
     storage = lives.machine.storage
-    for volume in volumes_of(lives):
-        directory = f"{volume}/{block_directory(Place.FINALIZED, block.block_id)}"
-        try:
-            storage.file(f"{directory}/{checksums_name(block.block_id, block.stamp)}")
-            file = storage.file(f"{directory}/{data_name(block.block_id)}")
-        except OSError:
-            continue
-        data = bytes(file.data)
-        if not file.unreadable and block_digest(len(data), chunk_checksums(data)) == block.digest:
-            return True
-    return False
+    directory = f"{volume}/{block_directory(Place.FINALIZED, block.block_id)}"
+    try:
+        storage.file(f"{directory}/{checksums_name(block.block_id, block.stamp)}")
+        file = storage.file(f"{directory}/{data_name(block.block_id)}")
+    except OSError:
+        return False
+    data = bytes(file.data)
+    return not file.unreadable and block_digest(len(data), chunk_checksums(data)) == block.digest
 
 
 def _data_files(storage: SimStorage, top: str) -> Iterator[tuple[int, bytes]]:

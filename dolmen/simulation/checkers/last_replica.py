@@ -6,7 +6,8 @@ belongs to a published file, as many others as the file wants must be just as go
 datanode that ran at some time while the order can have been under way: one that is long gone is no
 proof. While faults last that hide or destroy replicas, and once bits have rotted, at least one
 other must be left; after a wanted replication was changed, the least that was asked lately. What is
-left of a bad replica may go only when there is a good one.
+left of a bad replica may go only when there is a good one. A datanode that finds a block on two of
+its volumes, as when one came back, may quarantine either while the other is good: it keeps one.
 
 It cannot see an order that was given without proof and came to nothing.
 """
@@ -14,7 +15,7 @@ It cannot see an order that was given without proof and came to nothing.
 from collections.abc import Callable
 
 from datanode.core.layout import Place, parse_name
-from dolmen.simulation.checkers.disks import find_live, has_good
+from dolmen.simulation.checkers.disks import find_live, has_good, is_good_on, volumes_of
 from dolmen.simulation.cluster import SimCluster
 from dolmen.simulation.faults import (
     Blackout,
@@ -66,10 +67,19 @@ class LastReplica:
             parsed = parse_name(source.rpartition("/")[2])
             if parsed is None or parsed[1] is not None:
                 return
-            if target is None or f"/{Place.QUARANTINE.value}/" in target:
-                self._check(lives, parsed[0], "deletes" if target is None else "quarantines")
+            if target is None:
+                self._check(lives, parsed[0], "deletes")
+            elif f"/{Place.QUARANTINE.value}/" in target:
+                self._check_aside(lives, parsed[0], source)
 
         return moved
+
+    def _check_aside(self, remover: Lives, block_id: int, path: str) -> None:
+        """A data file is about to go into quarantine: of a datanode with a good one on another
+        volume as well that takes nothing away, and needs no proof elsewhere."""
+        live = find_live(self._cluster, block_id)
+        if live is None or not _has_good_twin(remover, live[0], path):
+            self._check(remover, block_id, "quarantines")
 
     def _check(self, remover: Lives, block_id: int, verb: str) -> None:
         """A data file is about to go."""
@@ -137,6 +147,14 @@ class LastReplica:
         return any(
             isinstance(fault, Rot) and fault.at_ms <= now_ms for fault in self._cluster.plan.faults
         )
+
+
+def _has_good_twin(lives: Lives, block: Block, path: str) -> bool:
+    """Return whether a datanode has a good replica also on a volume that a file is not on."""
+    return any(
+        not path.startswith(f"{volume}/") and is_good_on(volume, lives, block)
+        for volume in volumes_of(lives)
+    )
 
 
 def _order_life_s(plan: Plan) -> float:
