@@ -23,7 +23,8 @@ from itertools import count
 from pathlib import Path
 from random import SystemRandom
 
-BROKEN = 7
+#: What the exit codes of `dolmen simulate` mean; a traceback ends with 1 as well.
+ENDS = {1: "came to no verdict", 7: "broke a promise"}
 SEEDS = 1 << 32
 
 #: What `dolmen simulate` says of a run that held.
@@ -153,7 +154,7 @@ class Soak:
         story = Path(self._options.keep) / f"seed-{seed}.txt"
         story.parent.mkdir(parents=True, exist_ok=True)
         story.write_text(output)
-        kind = "broke a promise" if code == BROKEN else f"ended with {code}"
+        kind = ENDS.get(code, f"ended with {code}")
         self.figures.failures.append(f"seed {seed} {kind}: {story}")
         print(f"seed {seed} {kind}: {story}", flush=True)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dolmen.cli.exit_codes import EXIT_DAMAGED, describe, exit_code_of
+from dolmen.cli.exit_codes import EXIT_DAMAGED, EXIT_SOME_FAILED, describe, exit_code_of
 from dolmen.cli.options import gathered
 from dolmen.cli.simulate_options import (
     FAMILIES,
@@ -93,7 +93,7 @@ def simulate(options: SimulateOptions) -> None:
       dolmen simulate --plan plan.json
 
     \b
-    Exit codes: 0 everything held · 2 usage · 7 something did not
+    Exit codes: 0 everything held · 1 too little memory · 2 usage · 7 something did not
     """
     logging.getLogger().addHandler(logging.NullHandler())
     make_sure(options)
@@ -102,12 +102,16 @@ def simulate(options: SimulateOptions) -> None:
         click.echo(line)
     run = SimulateRun(plan)
     run.go()
-    if run.failed is not None:
+    if run.ran_out_of_memory:
+        run.give_up()
+    elif run.failed is not None:
         run.shrink(options)
     for line in run.lines:
         click.echo(line)
     unwritten = _write_report(options.report, plan, run)
     click.echo(f"trace {run.digest}")
+    if run.ran_out_of_memory:
+        click.get_current_context().exit(EXIT_SOME_FAILED)
     if run.failed is not None or unwritten:
         click.get_current_context().exit(unwritten if run.failed is None else EXIT_DAMAGED)
 

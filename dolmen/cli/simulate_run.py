@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from dolmen.simulation.plan import Plan
     from dolmen.simulation.run import Moment, Result, SimulationFailed, Watch
 
+OUT_OF_MEMORY = "verdict: none, the run needs more memory than it may take"
+
 SHRINK_AT_LEAST_S = 60.0
 SHRINK_RUNS = 5
 """Shrinking takes at most as long as so many runs, or that long: nobody waits for more."""
@@ -66,6 +68,15 @@ class SimulateRun:
                 self.digest = result.digest
                 self.lines = list(_held(result, time.monotonic() - began_s))
         self._took_s = time.monotonic() - began_s
+
+    @property
+    def ran_out_of_memory(self) -> bool:
+        """Whether the run found only that it may not have more memory."""
+        return self.failed is not None and isinstance(self.failed.__cause__, MemoryError)
+
+    def give_up(self) -> None:
+        """Tell that the run could not go on: that says nothing about the cluster."""
+        self.lines = [*str(self.failed).splitlines(), OUT_OF_MEMORY]
 
     def shrink(self, options: SimulateOptions) -> None:
         """Look for a smaller plan that fails in the same way, and keep it."""

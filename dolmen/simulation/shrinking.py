@@ -4,7 +4,8 @@ Faults go first, by halves, quarters, and so on down to single ones (Zeller's dd
 before the earliest, because what comes after a failure had no part in it; then kinds of work,
 clients and time. A smaller plan is another run, so each is tried, and only one that breaks the same
 property counts: what was looked for is not lost on the way. The search ends when its time is over,
-or when somebody interrupts it, with the smallest plan that has been found.
+or when somebody interrupts it, with the smallest plan that has been found. Nothing of a run but its
+story stays while the next one runs.
 """
 
 import time
@@ -30,11 +31,23 @@ def kind_of(failed: SimulationFailed) -> str:
     return cause.checker if isinstance(cause, CheckFailed) else type(cause).__name__
 
 
+def forget_frames(error: BaseException | None) -> None:
+    """Let an error, and what led to it, hold no frames: whole clusters hang on them."""
+    if error is None:
+        return
+    error.__traceback__ = None
+    forget_frames(error.__cause__)
+    forget_frames(error.__context__)
+    for part in error.exceptions if isinstance(error, BaseExceptionGroup) else ():
+        forget_frames(part)
+
+
 def shrink(
     plan: Plan, failed: SimulationFailed, within_s: float, watch: Watch
 ) -> tuple[Plan, SimulationFailed]:
     """Return the smallest plan found that fails as this one did, and its failure."""
     kind, until = kind_of(failed), time.monotonic() + within_s
+    forget_frames(failed)
 
     def trial(smaller: Plan) -> SimulationFailed | None:
         if time.monotonic() > until:
@@ -42,6 +55,7 @@ def shrink(
         try:
             simulate(smaller, watch)
         except SimulationFailed as found:
+            forget_frames(found)
             return found if kind_of(found) == kind else None
         return None
 

@@ -8,11 +8,12 @@ import pytest
 from dolmen.cli.simulate_drawing import COLOURS, kind_of, places_of
 from dolmen.cli.simulate_options import SimulateOptions, keep_plan
 from dolmen.cli.simulate_report import page, write_report
+from dolmen.cli.simulate_run import OUT_OF_MEMORY, SimulateRun
 from dolmen.cli.simulate_verdict import PROPERTIES, broken_property, verdict
 from dolmen.simulation.faults import AnyFault, Blackout, Cut, Isolation, Kill, Pause
 from dolmen.simulation.finding import CheckFailed
 from dolmen.simulation.plan import Plan
-from dolmen.simulation.run import Moment
+from dolmen.simulation.run import Moment, SimulationFailed
 
 KILL = Kill(at_ms=1_000, process="datanode-1", down_ms=2_000)
 PLAN = Plan(seed=1, seconds=60, faults=(KILL, Blackout(at_ms=30_000, down_ms=1_000)))
@@ -145,3 +146,14 @@ def test_an_error_of_no_checker_is_told_as_unforeseen() -> None:
     lines = verdict(False, RuntimeError("deadlock"))
     assert lines[-1] == "verdict: BROKEN by an error that nobody expected"
     assert verdict(True)[-1] == "verdict: every property held"
+
+
+def test_a_run_that_needs_too_much_memory_comes_to_no_verdict() -> None:
+    run = SimulateRun(PLAN)
+    assert not run.ran_out_of_memory
+    run.failed = SimulationFailed("a story\nand its end", "0" * 16)
+    assert not run.ran_out_of_memory
+    run.failed.__cause__ = MemoryError()
+    assert run.ran_out_of_memory
+    run.give_up()
+    assert run.lines == ["a story", "and its end", OUT_OF_MEMORY]

@@ -1,5 +1,8 @@
 """Plans that fail become small, and go on failing for the same reason."""
 
+import gc
+import weakref
+
 import pytest
 from msgspec.structs import replace
 
@@ -7,7 +10,7 @@ from dolmen.simulation.faults import AnyFault, Kill
 from dolmen.simulation.finding import CheckFailed
 from dolmen.simulation.plan import Plan, client_name
 from dolmen.simulation.run import SimulationFailed
-from dolmen.simulation.shrinking import Search, kind_of, shrink
+from dolmen.simulation.shrinking import Search, forget_frames, kind_of, shrink
 from dolmen.simulation.work_plan import Work
 
 FAILED = SimulationFailed("a story", "0" * 16)
@@ -100,3 +103,29 @@ def test_failures_are_alike_if_one_checker_or_one_error_made_them() -> None:
 
 def test_no_time_to_shrink_leaves_a_plan_as_it_is() -> None:
     assert shrink(PLAN, FAILED, -1.0, lambda moment: None) == (PLAN, FAILED)
+
+
+class Cluster:
+    """What the frames of a run hold."""
+
+
+def run_that_fails(held: list[weakref.ref[Cluster]]) -> SimulationFailed:
+    cluster = Cluster()
+    held.append(weakref.ref(cluster))
+    try:
+        raise ExceptionGroup("some", [CheckFailed("broken")])
+    except ExceptionGroup as error:
+        failed = SimulationFailed("a story", "0" * 16).with_traceback(error.__traceback__)
+        failed.__cause__ = error
+        return failed
+
+
+def test_a_failure_keeps_nothing_of_its_run() -> None:
+    held: list[weakref.ref[Cluster]] = []
+    failed = run_that_fails(held)
+    gc.collect()
+    assert held[0]() is not None
+    forget_frames(failed)
+    gc.collect()
+    assert held[0]() is None
+    assert isinstance(failed.__cause__, ExceptionGroup)
