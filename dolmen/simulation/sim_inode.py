@@ -1,4 +1,7 @@
-"""A file's bytes on a simulated disk: as they are read, as they last, and what is in between."""
+"""A file's bytes on a simulated disk: as they are read, as they last, and what is in between.
+
+Most files are written once, synced and kept: the two are one buffer then, until a change.
+"""
 
 import enum
 import errno
@@ -60,6 +63,8 @@ class SimInode:
         for change in self._changes:
             _apply(change, self._lasting)
         self._changes.clear()
+        if self._lasting == self.data:  # not so after a sync that failed
+            self._lasting = self.data
 
     def fail_sync(self) -> None:
         """The kernel has dropped the pages that it could not write, and calls them clean."""
@@ -76,24 +81,27 @@ class SimInode:
             elif is_kept(random, keeps):
                 _apply(change, self._lasting)
         self._changes.clear()
-        self.data = bytearray(self._lasting)
+        self.data = self._lasting
 
     def rot(self, offset: int) -> None:
         """Flip a bit, in memory and on disk, unseen."""
         self.rotten = True
-        for held in (self.data, self._lasting):
+        buffers = (self.data,) if self._lasting is self.data else (self.data, self._lasting)
+        for held in buffers:
             if offset < len(held):
                 held[offset] ^= 1
 
     def copy(self, device: SimDevice) -> "SimInode":
         """Return the same file as it is now, on another device."""
         twin = SimInode(device)
-        twin.data, twin._lasting = bytearray(self.data), bytearray(self.data)
+        twin.data = twin._lasting = bytearray(self.data)
         twin.unreadable, twin.rotten = self.unreadable, self.rotten
         device.used_bytes += len(twin.data)
         return twin
 
     def _change(self, change: _Write | _Truncate) -> None:
+        if self._lasting is self.data:
+            self._lasting = bytearray(self.data)
         self._changes.append(change)
         _apply(change, self.data)
 
