@@ -19,7 +19,7 @@ from datanode.core.layout import Place, block_directory, data_name
 from dolmen.cli.bring_up import Wanted, bring_up
 from dolmen.cli.cluster_file import FILE_NAME, Cluster, read_cluster
 from dolmen.cli.drill_watch import Watch, ailments
-from dolmen.cli.processes import send_signal
+from dolmen.cli.processes import kill_process, send_signal
 from dolmen.client import Client
 from dolmen.protocol.errors import AccessDenied, InvalidRequest, NoSuchPath
 from dolmen.protocol.operator_messages import ClusterReport
@@ -99,6 +99,12 @@ class Drill:
         """Send a datanode's process a signal; return whether it was there."""
         process = self.cluster.datanodes[index].process
         return process is not None and send_signal(process, number)
+
+    def kill(self, index: int) -> None:
+        """Kill a datanode's process, and wait until it is gone: it may be started at once."""
+        process = self.cluster.datanodes[index].process
+        if process is not None:
+            kill_process(process)
 
     def start_again(self) -> None:
         """Start what does not run, as `dolmen up` does."""

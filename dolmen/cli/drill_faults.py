@@ -165,7 +165,7 @@ async def kill(drill: Drill, index: int | None, *, leave_dead: bool) -> bool:
         )
     deadline = drill.begin(f"kill -9 of datanode {index} at {drill.address(index)}")
     try:
-        drill.signal(index, signal.SIGKILL)
+        drill.kill(index)
         healed = await drill.watch.until(_repaired(drill.address(index), spare), deadline)
         if healed and not spare:
             drill.tell(f"{replication} replicas need {replication} datanodes: it has to come back")

@@ -87,8 +87,7 @@ def stop_processes(processes: list[Process], patience_s: float) -> list[Process]
         for handle in stubborn:
             _send(handle, signal.SIGKILL)
         for handle in _await_end(stubborn, KILL_PATIENCE_S):
-            pid = handles[handle].pid
-            raise TimeoutError(f"process {pid} does not end though it was killed: its disk hangs")
+            raise _hanging(handles[handle])
         return [handles[handle] for handle in stubborn]
     finally:
         for handle in handles:
@@ -105,6 +104,23 @@ def send_signal(process: Process, number: signal.Signals) -> bool:
     finally:
         os.close(handle)
     return True
+
+
+def kill_process(process: Process) -> None:
+    """End it at once; it is gone when this returns. TimeoutError if it does not go."""
+    handle = _open_handle(process)
+    if handle is None:
+        return
+    try:
+        _send(handle, signal.SIGKILL)
+        if _await_end({handle}, KILL_PATIENCE_S):
+            raise _hanging(process)
+    finally:
+        os.close(handle)
+
+
+def _hanging(process: Process) -> TimeoutError:
+    return TimeoutError(f"process {process.pid} does not end though it was killed: its disk hangs")
 
 
 def read_boot_id() -> str:
