@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from dolmen.cli.processes import Process, identify, read_boot_id, stop_processes
+from dolmen.cli.processes import Process, identify, kill_process, read_boot_id, stop_processes
 
 SLEEPER = "import sys, time; print('up', flush=True); time.sleep(60)"
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + SLEEPER
@@ -45,6 +45,14 @@ def test_a_process_runs_until_it_is_stopped(start: Starter) -> None:
     assert process.running
     assert stop_processes([process], 10.0) == []
     assert not process.running
+
+
+def test_a_killed_process_runs_no_more_when_that_is_told(start: Starter) -> None:
+    processes = [start(SLEEPER) for _ in range(5)]  # what is only sent a signal may run a while
+    for process in processes:
+        kill_process(process)
+        assert not process.running
+        kill_process(process)  # it is gone already
 
 
 def test_a_zombie_does_not_run(start: Starter) -> None:
