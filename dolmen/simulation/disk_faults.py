@@ -24,7 +24,7 @@ class DiskFaults:
     def __init__(self, cluster: SimCluster) -> None:
         self._cluster = cluster
         self._images: dict[tuple[str, str], SimDirectory] = {}
-        """Of each volume, as it was when it vanished last."""
+        """Of each volume that comes back as it was when it vanished before."""
 
     # ------------------------------------------------------------ for a while
 
@@ -119,13 +119,24 @@ class DiskFaults:
         lives.excuse(fault.for_ms / 1000)
         disk = storage.pull_out(directory)
         self._cluster.trace.record(fault.process, f"{directory} vanishes")
-        image = self._images.get((fault.process, directory))
-        self._images[fault.process, directory] = disk.copy(storage.new_device())
+        image = self._images.pop((fault.process, directory), None)
+        if self._is_wanted_again(fault):
+            self._images[fault.process, directory] = disk.copy(storage.new_device())
         await asyncio.sleep(fault.for_ms / 1000)
         back = self._what_comes_back(storage, fault.comes_back, disk, image)
         storage.plug_in(directory, back)
         self._cluster.trace.record(fault.process, f"{directory} is {fault.comes_back.value} again")
         return True
+
+    def _is_wanted_again(self, fault: faults.LostVolume) -> bool:
+        """Return whether a later plan for this volume asks for it as it is now."""
+        return any(
+            isinstance(later, faults.LostVolume)
+            and (later.process, later.volume) == (fault.process, fault.volume)
+            and later.at_ms > fault.at_ms
+            and later.comes_back is Return.OLDER
+            for later in self._cluster.plan.faults
+        )
 
     def _what_comes_back(
         self, storage: SimStorage, how: Return, disk: SimDirectory, image: SimDirectory | None

@@ -6,6 +6,7 @@ boot id. Each life of a process has a transport, disks and chance of its own, an
 event loop (`sim_process`) that can be paused.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from random import Random
 from typing import TypeVar
@@ -31,7 +32,7 @@ class SimMachine:
         self, name: str, network: SimNetwork, seed: int, times: DiskTimes | None = None
     ) -> None:
         self.name = name
-        self.storage = SimStorage()
+        self.storage = SimStorage(now_s=asyncio.get_running_loop().time)
         self.tables = SimKeyValueStore()
         self.volumes: list[str] = []
         """The directories over which a disk of its own is plugged in."""

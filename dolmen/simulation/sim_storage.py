@@ -5,8 +5,9 @@ stand the writes since the last sync of a file, and the changes of names since t
 their directory. A crash keeps any of them: each write wholly, in part (one is torn at a random
 byte) or not at all; each change of names (a rename is one, even across directories) or none that
 builds on a lost one. That is more cruel than ext4, which keeps changes of names in their order, and
-as cruel as POSIX allows. A failed sync is final, as in Linux: what it should have made lasting
-never will be, though it can still be read, and the next sync succeeds.
+as cruel as POSIX allows; a change lasts by itself only when it is `WRITTEN_BACK_S` old. A failed
+sync is final, as in Linux: what it should have made lasting never will be, though it can still be
+read, and the next sync succeeds.
 
 The storage begins as one file system; others can be plugged in over directories, and pulled out
 again: then the empty directory shows that is underneath.
@@ -14,6 +15,7 @@ again: then the empty directory shows that is underneath.
 
 import errno
 import os
+from collections import deque
 from collections.abc import Callable
 from random import Random
 
@@ -21,6 +23,10 @@ from dolmen.protocol.errors import StartRefused
 from dolmen.runtime.disk import LOCK_NAME
 from dolmen.simulation.sim_device import DEFAULT_CAPACITY_BYTES, SimDevice
 from dolmen.simulation.sim_inode import Keeps, SimInode, is_kept
+
+WRITTEN_BACK_S = 60.0
+"""So long a change of names may get lost without a sync: twice what kernels take to write it back.
+Without an end, whatever was ever deleted without one would be kept for the rest of the run."""
 
 
 class SimDirectory:
@@ -45,8 +51,11 @@ SimNode = SimInode | SimDirectory
 class _NameChange:
     """One step: what each of these names means from now on (None: nothing)."""
 
-    def __init__(self, meanings: tuple[tuple[SimDirectory, str, SimNode | None], ...]) -> None:
+    def __init__(
+        self, meanings: tuple[tuple[SimDirectory, str, SimNode | None], ...], at_s: float
+    ) -> None:
         self.meanings = meanings
+        self.at_s = at_s
         self.directories = [directory for directory, _, _ in meanings]
         self.places = {(directory, name) for directory, name, _ in meanings}
 
@@ -61,13 +70,18 @@ class _NameChange:
 class SimStorage:
     """The disks of one simulated machine. They outlive its processes and its crashes."""
 
-    def __init__(self, capacity_bytes: int = DEFAULT_CAPACITY_BYTES) -> None:
+    def __init__(
+        self,
+        capacity_bytes: int = DEFAULT_CAPACITY_BYTES,
+        now_s: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        self._now_s = now_s
         self.device = SimDevice(capacity_bytes=capacity_bytes)
         """The file system that holds what no other one does."""
         self.locks: dict[int, str] = {}
         """Which process holds which directory, by its lock file."""
         self._root = SimDirectory(self.device)
-        self._name_changes: list[_NameChange] = []
+        self._name_changes: deque[_NameChange] = deque()
         self._devices = [self.device]
         self._plugged: dict[str, SimDirectory] = {}
         self._underneath: dict[str, SimDirectory] = {}
@@ -246,7 +260,7 @@ class SimStorage:
                 waiting.append(change)
         for change in reversed(syncing):
             change.last()
-        self._name_changes = waiting[::-1]
+        self._name_changes = deque(reversed(waiting))
 
     def sync(self, inode: SimInode) -> None:
         device = inode.device
@@ -305,7 +319,14 @@ class SimStorage:
                 del directory.entries[name]
             else:
                 directory.entries[name] = node
-        self._name_changes.append(_NameChange(meanings))
+        self._write_back()
+        self._name_changes.append(_NameChange(meanings, self._now_s()))
+
+    def _write_back(self) -> None:
+        """Let what changed long ago last, oldest first: nothing is kept that builds on less."""
+        until_s = self._now_s() - WRITTEN_BACK_S
+        while self._name_changes and self._name_changes[0].at_s < until_s:
+            self._name_changes.popleft().last()
 
 
 def _error(number: int, path: str) -> OSError:

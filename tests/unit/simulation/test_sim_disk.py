@@ -11,7 +11,8 @@ import pytest
 from dolmen.protocol.errors import StartRefused
 from dolmen.simulation import virtual_time
 from dolmen.simulation.sim_disk import PIECE_BYTES, SimDisk
-from dolmen.simulation.sim_storage import SimStorage
+from dolmen.simulation.sim_inode import Keeps
+from dolmen.simulation.sim_storage import WRITTEN_BACK_S, SimStorage
 
 
 def outcomes(scenario: Callable[[SimDisk], Coroutine[Any, Any, Any]]) -> list[Any]:
@@ -60,6 +61,25 @@ def test_an_unsynced_rename_happened_whole_or_not_at_all() -> None:
         await disk.rename("/b", "/a")
 
     assert set(outcomes(scenario)) == {b"old", b"new"}
+
+
+def test_a_name_lasts_by_itself_in_the_end_and_what_it_hid_is_let_go() -> None:
+    now_s = 0.0
+    storage = SimStorage(now_s=lambda: now_s)
+    storage.open("/old", create=True)
+    storage.sync_directory("/")
+    storage.remove("/old")
+    now_s = 1.0
+    storage.open("/young", create=True)
+    now_s = WRITTEN_BACK_S + 0.5
+    storage.open("/youngest", create=True)
+
+    storage.crash(Random(0), Keeps.NOTHING)
+
+    with pytest.raises(FileNotFoundError):
+        storage.file("/old")
+    with pytest.raises(FileNotFoundError):
+        storage.file("/young")
 
 
 def test_a_rename_between_directories_lasts_when_either_is_synced() -> None:
