@@ -107,6 +107,10 @@ class Datanode:
         replica = self._serving.store.get(block_id) if self._serving is not None else None
         return None if replica is None else replica.stamp
 
+    def uses(self, directory: str) -> bool:
+        """Return whether a directory is one of its own, and it has not missed the disk there."""
+        return any(home.directory == directory and not home.problem for home in self._homes)
+
     def kill(self) -> None:
         """End as if the process had died: connections are reset, nothing is flushed."""
         self._killed = True

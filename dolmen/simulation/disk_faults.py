@@ -3,10 +3,12 @@
 import asyncio
 from random import Random
 
+from datanode.node import Datanode
 from dolmen.simulation import faults
 from dolmen.simulation.census import Census, GoodReplica, victim
 from dolmen.simulation.cluster import SimCluster, volume_directory
 from dolmen.simulation.faults import Return, RotKind
+from dolmen.simulation.lives import Lives
 from dolmen.simulation.plan import NAMENODE
 from dolmen.simulation.sim_device import SimDevice
 from dolmen.simulation.sim_storage import SimDirectory, SimStorage
@@ -16,6 +18,11 @@ GOOD_LEFT = 2
 
 RESTART_WITHIN_S = 120
 """How long the restart of a datanode waits for its turn; it takes away nothing for good."""
+
+
+MISSED_WITHIN_S = 120
+"""How long an older disk waits until the datanode misses the one that it comes in place of: no
+operating system exchanges what lies below the open files of a process."""
 
 
 class DiskFaults:
@@ -123,6 +130,8 @@ class DiskFaults:
         if self._is_wanted_again(fault):
             self._images[fault.process, directory] = disk.copy(storage.new_device())
         await asyncio.sleep(fault.for_ms / 1000)
+        if fault.comes_back is Return.OLDER:
+            await _until_missed(lives, directory)
         back = self._what_comes_back(storage, fault.comes_back, disk, image)
         storage.plug_in(directory, back)
         self._cluster.trace.record(fault.process, f"{directory} is {fault.comes_back.value} again")
@@ -151,3 +160,11 @@ class DiskFaults:
         if not machine.volumes:
             return machine.storage.device
         return machine.storage.device_of(volume_directory(volume))
+
+
+async def _until_missed(lives: Lives, directory: str) -> None:
+    for _ in range(MISSED_WITHIN_S):
+        process = lives.process
+        if not (lives.is_running and isinstance(process, Datanode) and process.uses(directory)):
+            return
+        await asyncio.sleep(1)

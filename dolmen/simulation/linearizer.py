@@ -111,8 +111,18 @@ class Realm:
     def forget(self, number: int) -> None:
         """Its answer was lost, so long ago that it has happened by now if it ever will."""
         self._note(f"{number} has happened, or never will")
+        if self.blind:
+            return
+        self._looked_at = 0
+        kept = [
+            either.without(number)
+            for each in self._possible
+            for either in (each, *self._done_unseen(each, number))
+        ]
         self._pending.pop(number, None)
-        self._set(each.without(number) for each in self._possible)
+        if self._looked_at > LIMIT:
+            self.blind = True
+        self._set(kept)
 
     def absorb(self, other: "Realm") -> None:
         """Become one with another realm: an operation concerns both."""
@@ -174,6 +184,24 @@ class Realm:
                     if answer != DONE:
                         continue
                 pending.append(after)
+
+    def _done_unseen(self, start: Configuration, number: int) -> Iterator[Configuration]:
+        """Yield the configurations from here in which an operation has changed the state, though
+        no answer has shown it yet."""
+        if any(done == number for done, _ in start.changed):
+            return
+        seen = {start.identity}
+        pending = [start]
+        while pending and self._looked_at <= LIMIT:
+            for done, after in self._changes(pending.pop()):
+                if after.identity in seen:
+                    continue
+                seen.add(after.identity)
+                self._looked_at += 1
+                if done == number:
+                    yield after
+                else:
+                    pending.append(after)
 
     def _changes(self, before: Configuration) -> Iterator[tuple[int, Configuration]]:
         """Yield what each of the pending operations makes of a configuration, if it changes it."""

@@ -77,6 +77,12 @@ def test_a_partial_partition_is_worked_around() -> None:
     assert simulate(Plan(seed=5, seconds=150, faults=cuts)).faults == 4
 
 
+def test_an_older_disk_comes_when_the_datanode_has_missed_the_newer_one() -> None:
+    away = faults.LostVolume(at_ms=20_000, for_ms=8_000, process=ONE)
+    older = faults.LostVolume(at_ms=60_000, for_ms=8, process=ONE, comes_back=Return.OLDER)
+    assert simulate(Plan(seed=7, seconds=90, faults=(away, older))).faults == 2
+
+
 def test_what_would_take_the_last_good_replica_is_spared() -> None:
     losses = tuple(
         faults.LostVolume(at_ms=30_000, for_ms=1_000, process=datanode_name(index))

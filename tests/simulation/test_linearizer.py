@@ -101,10 +101,19 @@ def test_a_lost_operation_does_not_happen_ages_later() -> None:
     clock = Clock()
     clock.do(written("/d/a", 1), DONE)
     clock.history.begin(Remove("/d/a")).lost()
-    clock.do(Look("/d/a"), Node(1, 3))
     clock.now_s = LOST_S + 1
+    clock.do(Look("/d/a"), Node(1, 3))
     with pytest.raises(CheckFailed):
         clock.do(Look("/d/a"), "NoSuchPath")
+
+
+def test_a_lost_operation_may_have_happened_long_before_anybody_looks() -> None:
+    clock = Clock()
+    clock.do(written("/d/a", 1), DONE)
+    clock.history.begin(Remove("/d/a")).lost()
+    clock.do(Look("/d/a"), Node(1, 3))
+    clock.now_s = LOST_S + 1
+    clock.do(Look("/d/a"), "NoSuchPath")
 
 
 def test_what_was_done_twice_is_found() -> None:

@@ -36,15 +36,26 @@ class Linearizable:
         for entry in found:
             if entry.kind is EntryKind.FILE and not is_grown(entry.path):
                 self._history.true_reads.version_of(entry)
-        for realm in self._history.namespace.realms():
-            self._check_nothing_is_forgotten(realm.certain_state() or {}, found)
+        await self._check_nothing_is_forgotten(client, found)
         return found
 
-    def _check_nothing_is_forgotten(self, state: object, found: list[FileInfo]) -> None:
-        assert isinstance(state, dict)
-        missing = sorted(state.keys() - {entry.path for entry in found})
-        if missing:
+    async def _check_nothing_is_forgotten(
+        self, client: RecordedClient, found: list[FileInfo]
+    ) -> None:
+        """What is not there must be explained by an operation whose answer was lost."""
+        there = {entry.path for entry in found}
+        for path in self._missing(there):
+            await client.read(path)
+        if missing := self._missing(there):
             raise CheckFailed(f"{missing} are not there any more", tuple(missing))
+
+    def _missing(self, there: set[str]) -> list[str]:
+        realms = self._history.namespace.realms()
+        return [
+            path
+            for realm in realms
+            for path in sorted((realm.certain_state() or {}).keys() - there)
+        ]
 
     def check_count(self, found: list[FileInfo], reported: int) -> None:
         """The report counts the files that are there."""
