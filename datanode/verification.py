@@ -3,9 +3,10 @@
 The digest in memory says what the bytes must be, so the verdict needs the data alone: data that
 fits the digest is sound, and a damaged checksum file is made anew from it. Data that does not fit
 is served on, as DAMAGED, while the list of checksums is whole, because readers can use every good
-chunk; without list or data nobody can use anything, and the replica is put aside at once. A whole
-volume that is not there makes no replica damaged. No gate is held while reading: what was deleted,
-or written again, meanwhile is not judged.
+chunk; without list or data nobody can use anything, and the replica is put aside at once. What the
+disk does not let us read is not known to be wrong: it stays, as DAMAGED, and may be the last. A
+whole volume that is not there makes no replica damaged. No gate is held while reading: what was
+deleted, or written again, meanwhile is not judged.
 """
 
 import logging
@@ -41,6 +42,8 @@ class Finding:
     list_problem: str = ""
     data_problem: str = ""
     data_is_gone: bool = False
+    was_read: bool = True
+    """Whether the disk let us read data and list, whatever was in them."""
 
 
 @dataclass
@@ -79,29 +82,32 @@ class Verifier:
         return problem
 
     async def _examine(self, replica: Replica, pace: Pace | None) -> Finding:
-        expected, list_problem = await self._read_list(replica)
+        expected, list_problem, was_read = await self._read_list(replica)
         volume, computed = self._store.volume_of(replica), bytearray()
         try:
             await _compute(volume, replica, computed, pace)
         except OSError as error:
             await self._check_volume(volume, error)
             gone = isinstance(error, FileNotFoundError)
-            return Finding(bytes(computed), list_problem, str(error), gone)
+            return Finding(bytes(computed), list_problem, str(error), gone, was_read=False)
         except DataDamaged as error:
-            return Finding(bytes(computed), list_problem, error.message)
+            return Finding(bytes(computed), list_problem, error.message, was_read=was_read)
         if block_digest(replica.length_bytes, computed) == replica.digest:
             return Finding(bytes(computed), list_problem)
-        return Finding(bytes(computed), list_problem, _first_difference(computed, expected))
+        difference = _first_difference(computed, expected)
+        return Finding(bytes(computed), list_problem, difference, was_read=was_read)
 
-    async def _read_list(self, replica: Replica) -> tuple[bytes, str]:
-        """Return the list of checksums on disk and what is wrong with it."""
+    async def _read_list(self, replica: Replica) -> tuple[bytes, str, bool]:
+        """Return the list of checksums on disk, what is wrong with it, and whether that is known
+        from reading it, or from its absence."""
         try:
-            return await self._store.final_checksums(replica), ""
+            return await self._store.final_checksums(replica), "", True
         except OSError as error:
             await self._check_volume(self._store.volume_of(replica), error)
-            return b"", f"the checksum file cannot be read: {error}"
+            is_gone = isinstance(error, FileNotFoundError)
+            return b"", f"the checksum file cannot be read: {error}", is_gone
         except DolmenError as error:
-            return b"", error.message
+            return b"", error.message, True
 
     async def _check_volume(self, volume: Volume, error: OSError) -> None:
         """Raise `error` if it says nothing of the replica."""
@@ -121,7 +127,7 @@ class Verifier:
                 return await self._sound(replica, finding)
             self.tally.damaged += replica.state is not ReplicaState.DAMAGED
             problem = finding.data_problem
-            if finding.data_is_gone or finding.list_problem:
+            if finding.data_is_gone or (finding.list_problem and finding.was_read):
                 if finding.list_problem:
                     problem = f"{problem}; {finding.list_problem}"
                 await store.put_aside(replica, ChangeKind.CORRUPT, problem)

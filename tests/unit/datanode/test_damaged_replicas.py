@@ -15,13 +15,13 @@ from dolmen.protocol.datanode_messages import (
 from dolmen.protocol.errors import DolmenError, StaleGeneration
 from dolmen.runtime.settings import Settings
 from tests.unit.datanode.test_damage import (
+    CHECKSUM_FILE,
     DATA,
     DATA_FILE,
     GROUP,
     PERIOD_S,
     by_a_check,
     data_flipped,
-    data_unreadable,
     stored,
 )
 from tests.unit.datanode.test_reading_and_copying import order_transfer
@@ -113,15 +113,18 @@ def test_a_damaged_replica_takes_no_part_in_writing() -> None:
     world.run(scenario())
 
 
-def test_a_replica_that_can_be_read_again_is_sound_again() -> None:
+@pytest.mark.parametrize("files", [[DATA_FILE], [DATA_FILE, CHECKSUM_FILE]], ids=["data", "both"])
+def test_a_replica_that_can_be_read_again_is_sound_again(files: list[str]) -> None:
     world = World()
 
     async def scenario() -> None:
         a = await stored(world)
-        data_unreadable(world.storages["a"])
+        for file in files:
+            world.storages["a"].file(file).unreadable = True
         await by_a_check(world, a)
         assert last_change(world) == (ChangeKind.STORED, ReplicaState.DAMAGED)
-        world.storages["a"].file(DATA_FILE).unreadable = False
+        for file in files:
+            world.storages["a"].file(file).unreadable = False
         world.namenode.checked.clear()
         await by_a_check(world, a)
         assert last_change(world) == (ChangeKind.STORED, ReplicaState.FINALIZED)
