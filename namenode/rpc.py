@@ -163,6 +163,7 @@ class NamenodeSession:
             replication=office.settings.replication,
             min_replicas=office.settings.min_replicas,
             lease_soft_limit_ms=office.settings.lease_soft_limit_ms,
+            block_token_life_ms=office.settings.block_token_life_ms,
         )
 
     async def _answer_client(self, call: ClientCall) -> Reply:

@@ -1,38 +1,47 @@
 """Where the blocks of an open file are: fetched in pages when needed, and again when they are old.
 
-A location is good for a while: its token expires, replicas move. A block that is known is asked for
-again by its own id: the file may have been cut, joined or deleted since, and the block is still the
-one that was opened. A page of blocks not known yet is asked for by the file's inode, as long as
-nothing was taken away from it since. So a reader sees the bytes it opened, or StaleHandle. Asking
-also tells the namenode that they are still being read, which keeps them (rule 22).
+The reader was given the ids of all blocks when it opened the file. A block never changes, so its id
+stands for its bytes, whatever became of the file since: blocks are asked for by their ids alone,
+and a reader sees the bytes it opened, or StaleHandle. Where a block begins follows from the lengths
+of those before it. While it is in the file that was opened, the namenode knows that too, because
+only what is behind it was replaced. Once a page has moved, pages are asked for from the front on.
+
+A location is good for a while: its token expires, replicas move. What is old is fetched again when
+it is read, and then the namenode is told that all other blocks are still read too, wherever they
+are: that keeps them (rule 22).
 """
 
 import asyncio
-import contextlib
 from dataclasses import dataclass
+from struct import unpack
+
+from msgspec.structs import replace
 
 from dolmen.client.core.known_blocks import KnownBlocks
 from dolmen.client.core.replica_ranking import shuffle_replicas
 from dolmen.client.links import Links
 from dolmen.protocol.client_messages import (
+    Done,
     FileInfo,
-    LocateBlocks,
     LocatedBlock,
     LocatedBlocks,
+    OpenedFile,
     ReplicaLocation,
 )
-from dolmen.protocol.draft_messages import LocateBlock
+from dolmen.protocol.draft_messages import LISTED_LIMIT, KeepBlocks, LocateBlock, LocateListed
 from dolmen.protocol.errors import BlockMissing, StaleHandle, Unreachable
 
-FRESH_S = 240.0
-"""Less than half of what a block token lives by default; a token that expires sooner is refused by
-the datanode, and then the location is fetched again too."""
+FRESH_SHARE = 0.4
+"""Of what a block token lives: who reads on has asked anew before it expires, also if one attempt
+fails. A token that expired is refused by the datanode, and then the location is fetched too."""
 
 RENEWAL_PATIENCE_S = 2.0
 """What is old may still do: a restart of the namenode is no reason to stop reading."""
 
 RENEWAL_PAUSE_S = 10.0
 """A namenode that was away is not waited for again for each block of a read."""
+
+_ID_BYTES = 8
 
 
 @dataclass(frozen=True)
@@ -49,41 +58,53 @@ class BlockPlace:
 class FileBlocks:
     """The blocks of one file, as far as they are known."""
 
-    def __init__(self, links: Links, info: FileInfo, blocks: tuple[LocatedBlock, ...]) -> None:
+    def __init__(self, links: Links, opened: OpenedFile) -> None:
         self._links = links
-        self._info = info
-        self._known = KnownBlocks(info.block_size_bytes)
+        self._info: FileInfo = opened.info
+        self._ids = opened.block_ids or b"".join(
+            block.block_id.to_bytes(_ID_BYTES) for block in opened.blocks
+        )
+        self._count = len(self._ids) // _ID_BYTES
+        self._known = KnownBlocks(opened.info.block_size_bytes, self._count)
+        self._in_order = False
         self._places: dict[int, BlockPlace] = {}
         self._locating = asyncio.Lock()
         self._refreshing = asyncio.Lock()
+        self._fresh_s = FRESH_SHARE * links.namenode.greeting.block_token_life_ms / 1000
+        self._kept_s = self._now_s()
         self._away_until_s = 0.0
-        self._learn(0, blocks)
+        self._learn(0, opened.blocks)
 
     async def holding(self, offset: int) -> BlockPlace:
         """Return the block that holds the file's byte at `offset`."""
         index = self._known.find(offset)
         if index is None:
             index = await self._locate(offset)
-        if self._is_old(self._places[index]):
+        if self._is_old(self._places[index].since_s):
             await self._refresh(index)
         return self._places[index]
 
     async def _refresh(self, index: int) -> None:
-        """Renew a place that is old, and the file's end with it: what is cut off, or written again,
-        is kept apart from the rest. While the namenode is away, what is old must do."""
+        """Renew a place that is old, and keep the other blocks. While the namenode is away, what is
+        old must do."""
         async with self._refreshing:
             if self._now_s() < self._away_until_s:
                 return
             try:
-                await self._renew_old(index)
-                with contextlib.suppress(StaleHandle):  # who reads it hears of it
-                    await self._renew_old(self._known.last_index)
+                if self._is_old(self._places[index].since_s):
+                    await self.renew(self._places[index], RENEWAL_PATIENCE_S)
+                if self._is_old(self._kept_s):
+                    await self._keep_all()
             except Unreachable:
                 self._away_until_s = self._now_s() + RENEWAL_PAUSE_S
 
-    async def _renew_old(self, index: int) -> None:
-        if self._is_old(self._places[index]):
-            await self.renew(self._places[index], RENEWAL_PATIENCE_S)
+    async def _keep_all(self) -> None:
+        """Have all blocks kept: what was cut off, or written again, is kept apart from the rest."""
+        since_s = self._now_s()
+        for first_index in range(0, self._count, LISTED_LIMIT):
+            request = KeepBlocks(self._listed(first_index))
+            await self._links.namenode.call(request, Done, retry_for_s=RENEWAL_PATIENCE_S)
+        self._kept_s = since_s
 
     async def renew(self, known: BlockPlace, retry_for_s: float | None = None) -> BlockPlace:
         """Return where a block is now, if it is still as in `known`; StaleHandle if nowhere."""
@@ -103,15 +124,7 @@ class FileBlocks:
             raise StaleHandle(
                 f"{self._info.path} has other blocks than when it was opened", self._info.path
             )
-        return LocatedBlock(
-            known.block_id,
-            now.stamp,
-            known.offset_bytes,
-            known.length_bytes,
-            known.digest,
-            now.replicas,
-            now.token,
-        )
+        return replace(now, offset_bytes=known.offset_bytes)
 
     async def _locate(self, offset: int) -> int:
         """Ask for pages until one has the block that holds `offset`; return its index."""
@@ -125,14 +138,39 @@ class FileBlocks:
                         f" {offset}",
                         self._info.path,
                     )
-                self._learn(first_index, await self._page(first_index))
+                if self._in_order:
+                    await self._locate_next(offset)
+                else:
+                    await self._locate_page(first_index)
                 guesses += 1
             return index
 
-    async def _page(self, first_index: int) -> tuple[LocatedBlock, ...]:
-        inode_id, cut_txid = self._info.inode_id, self._info.cut_txid
-        request = LocateBlocks(inode_id, first_index, self._links.host, cut_txid)
-        return (await self._links.namenode.call(request, LocatedBlocks)).blocks
+    async def _locate_page(self, first_index: int) -> None:
+        """Learn a page from the namenode, offsets included, unless a block of it has moved."""
+        page = await self._page(first_index)
+        if page.moved:
+            self._in_order = True
+        else:
+            self._learn(first_index, page.blocks)
+
+    async def _locate_next(self, offset: int) -> None:
+        """Learn the page behind the known blocks before `offset`: there it begins."""
+        first_index, start = self._known.next_unknown(offset)
+        blocks = []
+        for block in (await self._page(first_index)).blocks:
+            blocks.append(replace(block, offset_bytes=start))
+            start += block.length_bytes
+        self._learn(first_index, tuple(blocks))
+
+    async def _page(self, first_index: int) -> LocatedBlocks:
+        request = LocateListed(self._info.inode_id, self._listed(first_index), self._links.host)
+        return await self._links.namenode.call(request, LocatedBlocks)
+
+    def _listed(self, first_index: int) -> tuple[int, ...]:
+        """Return the ids of as many blocks, from one on, as a call may name."""
+        count = min(LISTED_LIMIT, self._count - first_index)
+        start = first_index * _ID_BYTES
+        return unpack(f">{count}Q", self._ids[start : start + count * _ID_BYTES])
 
     def _learn(self, first_index: int, blocks: tuple[LocatedBlock, ...]) -> None:
         spans = [(located.offset_bytes, located.length_bytes) for located in blocks]
@@ -143,8 +181,8 @@ class FileBlocks:
         replicas = shuffle_replicas(located.replicas, self._links.machine.random)
         self._places[index] = BlockPlace(index, located, replicas, self._now_s())
 
-    def _is_old(self, place: BlockPlace) -> bool:
-        return self._now_s() - place.since_s > FRESH_S
+    def _is_old(self, since_s: float) -> bool:
+        return self._now_s() - since_s > self._fresh_s
 
     def _now_s(self) -> float:
         return asyncio.get_running_loop().time()

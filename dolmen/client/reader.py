@@ -38,7 +38,7 @@ class Reader:
         """For what is fetched before it is asked for; all readers of the client share it."""
         self._links = links
         self._streams = links.options.streams
-        self._blocks = FileBlocks(links, opened.info, opened.blocks)
+        self._blocks = FileBlocks(links, opened)
         self._pieces = PieceReader(links, self._blocks, checksums)
         self._closed = False
 

@@ -70,14 +70,13 @@ class OpenFile(Request, frozen=True, tag=4):
 class LocateBlocks(Request, frozen=True, tag=5):
     """→ LocatedBlocks of an inode that was open: fresh tokens and replicas, also of a deleted file.
 
-    StaleHandle once the file's grace period after deletion or replacement is over, and if
-    `cut_txid` is given and is not the file's any more: bytes were taken away.
+    StaleHandle once the file's grace period after deletion or replacement is over. Pages of a file
+    that changes between them may not fit together: a reader asks by LocateListed.
     """
 
     inode_id: int
     first_index: int = 0
     host: str = ""
-    cut_txid: int = -1
 
 
 class RenewLeases(Request, frozen=True, tag=7):
@@ -251,18 +250,23 @@ class Listing(msgspec.Struct, frozen=True, array_like=True, tag=102):
 
 
 class OpenedFile(msgspec.Struct, frozen=True, array_like=True, tag=103):
-    """A file as it was at one moment; `more` says that blocks follow after those given."""
+    """A file as it was at one moment; `more` says that blocks follow after those given.
+
+    Then `block_ids` are the ids of all its blocks at that moment, 8 bytes each, big-endian.
+    """
 
     info: FileInfo
     blocks: tuple[LocatedBlock, ...]
     more: bool
+    block_ids: bytes = b""
 
 
 class LocatedBlocks(msgspec.Struct, frozen=True, array_like=True, tag=104):
-    """A page of a file's blocks."""
+    """A page of a file's blocks; `moved`: some are another file's, with their offsets in that."""
 
     blocks: tuple[LocatedBlock, ...]
     more: bool
+    moved: bool = False
 
 
 class CreatedFile(msgspec.Struct, frozen=True, array_like=True, tag=105):

@@ -65,6 +65,7 @@ class Greeting(msgspec.Struct, frozen=True, array_like=True, tag=90):
     replication: int
     min_replicas: int
     lease_soft_limit_ms: int
+    block_token_life_ms: int
 
 
 Call = Greet | ClientCall | DatanodeCall

@@ -13,6 +13,9 @@ import msgspec
 
 from dolmen.protocol.file_values import CommittedBlock, LocatedBlock, Request
 
+LISTED_LIMIT = 500
+"""Blocks that one call names: some milliseconds of the namenode's time."""
+
 # ---------------------------------------------------------------- reads
 
 
@@ -32,6 +35,24 @@ class ReopenFile(Request, frozen=True, tag=16):
 
     inode_id: int
     host: str = ""
+
+
+class LocateListed(Request, frozen=True, tag=17):
+    """→ LocatedBlocks: blocks that inode `inode_id` listed when it was opened, wherever they are.
+
+    In their order; fewer if the answer is full, or up to the first that is kept no longer:
+    StaleHandle if that is the first of all.
+    """
+
+    inode_id: int
+    block_ids: tuple[int, ...]
+    host: str = ""
+
+
+class KeepBlocks(Request, frozen=True, tag=18):
+    """→ Done. Somebody still reads these blocks: they stay for as long as a token given now."""
+
+    block_ids: tuple[int, ...]
 
 
 # ---------------------------------------------------------------- mutations
@@ -83,7 +104,7 @@ class ConcatFiles(Request, frozen=True, tag=34):
     sources: tuple[str, ...]
 
 
-DraftRead = LocateBlock | ReopenFile
+DraftRead = LocateBlock | ReopenFile | LocateListed | KeepBlocks
 DraftMutation = OpenDraft | ExtendFile | RecoverLease | ConcatFiles
 
 

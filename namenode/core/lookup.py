@@ -90,13 +90,18 @@ def find_file_block(view: View, inode_id: int, index: int) -> int | None:
     return None if value is None else tables.read_number(value)
 
 
-def file_block_ids(view: View, inode: Inode, first_index: int = 0) -> Iterator[int]:
-    """Yield the ids of a file's blocks from `first_index` on."""
+def file_block_keys(view: View, inode: Inode, first_index: int = 0) -> Iterator[bytes]:
+    """Yield the ids of a file's blocks from `first_index` on, as the keys that they are."""
     start = tables.file_block_key(inode.inode_id, first_index)
     for key, value in view.scan(tables.FILE_BLOCKS, start):
         if key[:8] != start[:8]:
             return
-        yield tables.read_number(value)
+        yield value
+
+
+def file_block_ids(view: View, inode: Inode, first_index: int = 0) -> Iterator[int]:
+    """Yield the ids of a file's blocks from `first_index` on."""
+    return map(tables.read_number, file_block_keys(view, inode, first_index))
 
 
 def find_lease(view: View, inode_id: int) -> Lease | None:

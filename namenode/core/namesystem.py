@@ -41,7 +41,9 @@ from dolmen.protocol.datanode_messages import RegisterDatanode
 from dolmen.protocol.draft_messages import (
     ConcatFiles,
     ExtendFile,
+    KeepBlocks,
     LocateBlock,
+    LocateListed,
     OpenDraft,
     RecoverLease,
     ReopenFile,
@@ -159,6 +161,10 @@ class Namesystem:
                 return opening.locate_blocks(case, self._opened, request)
             case LocateBlock():
                 return opening.locate_block(case, self._opened, request)
+            case LocateListed():
+                return opening.locate_listed(case, self._opened, request)
+            case KeepBlocks():
+                return opening.keep_blocks(case, self._opened, request)
             case ReopenFile():
                 return opening.reopen_file(case, self._opened, request)
             case RenewLeases():

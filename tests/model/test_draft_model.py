@@ -14,7 +14,6 @@ from dolmen.protocol.client_messages import (
     Done,
     FileInfo,
     LeasesRenewed,
-    LocateBlocks,
     OpenedFile,
     RenewLeases,
 )
@@ -243,21 +242,15 @@ class DraftMachine(NamespaceMachine):
 
     @rule()
     def open_again(self) -> None:
-        known = {
-            node.inode_id: (path, node)
-            for path, node in self.model.walk()
-            if isinstance(node, File)
-        }
+        known = {node.inode_id: path for path, node in self.model.walk() if isinstance(node, File)}
         for inode_id in self.open:
             if inode_id not in known:
                 assert raised(lambda i=inode_id: self.driver.ask(ReopenFile(i))) is StaleHandle
                 continue
-            path, file = known[inode_id]
             reply = self.driver.ask(ReopenFile(inode_id))
             assert isinstance(reply, OpenedFile)
-            assert reply.info == self.driver.info(path)
+            assert reply.info == self.driver.info(known[inode_id])
             self.open[inode_id] = self.read(reply.blocks)
-            self.driver.ask(LocateBlocks(inode_id, cut_txid=file.cut_txid))
 
     @invariant()
     def a_draft_has_a_lease_for_as_long_as_it_lives(self) -> None:

@@ -41,7 +41,7 @@ from dolmen.protocol.client_messages import (
     WalkTree,
 )
 from dolmen.protocol.control_messages import Reply
-from dolmen.protocol.draft_messages import LocateBlock
+from dolmen.protocol.draft_messages import LISTED_LIMIT, KeepBlocks, LocateBlock
 from dolmen.protocol.errors import DolmenError, LeaseConflict, StaleHandle
 from dolmen.simulation.sim_key_value import SimKeyValueStore
 from namenode.core.apply import apply_group
@@ -246,6 +246,16 @@ class NamespaceMachine(RuleBasedStateMachine):
             else:
                 assert isinstance(page, LocatedBlocks)
                 self.read(page.blocks)
+
+    @precondition(lambda self: self.readable)
+    @rule()
+    def keep(self) -> None:
+        """Somebody still reads what he has valid tokens for, wherever it is by now."""
+        block_ids = tuple(self.readable)[-LISTED_LIMIT:]
+        assert self.driver.ask(KeepBlocks(block_ids)) == Done()
+        for block_id in block_ids:
+            if self.readable[block_id] >= self.driver.now_ms:
+                self.readable[block_id] = self.driver.now_ms + SETTINGS.block_token_life_ms
 
     @rule()
     def restart(self) -> None:

@@ -302,7 +302,7 @@ MUTANTS = (
             Change(
                 "dolmen/client/file_blocks.py",
                 "            request = LocateBlock(known.located.block_id, self._links.host)\n",
-                "            from dolmen.protocol.client_messages import GetInfo\n"
+                "            from dolmen.protocol.client_messages import GetInfo, LocateBlocks\n"
                 "            asked = GetInfo(self._info.path)\n"
                 "            now = await self._links.namenode.call(asked, FileInfo)\n"
                 "            request = LocateBlocks(now.inode_id, known.index, self._links.host)\n",

@@ -10,8 +10,6 @@ opened.
 from bisect import bisect_right, insort
 from collections.abc import Sequence
 
-from dolmen.protocol.identifiers import FILE_BLOCKS_LIMIT
-
 Span = tuple[int, int]  # start and length
 
 PROPORTIONAL_GUESSES = 2
@@ -21,24 +19,14 @@ PROPORTIONAL_GUESSES = 2
 class KnownBlocks:
     """Where the known blocks of one file are, by index."""
 
-    def __init__(self, block_size_bytes: int) -> None:
+    def __init__(self, block_size_bytes: int, count: int) -> None:
         self._block_size_bytes = max(1, block_size_bytes)
+        self._count = count
         self._starts: list[tuple[int, int]] = []  # (start, index), in order of both
         self._ends: dict[int, int] = {}
-        self._blocks_max = FILE_BLOCKS_LIMIT
-
-    @property
-    def last_index(self) -> int:
-        """The index of the last known block; there must be one."""
-        return self._starts[-1][1]
 
     def learn(self, first_index: int, spans: Sequence[Span]) -> list[int]:
-        """Take a page of consecutive blocks; return the indices of those that are new.
-
-        An empty page says that the file has no more than `first_index` blocks.
-        """
-        if not spans:
-            self._blocks_max = min(self._blocks_max, first_index)
+        """Take a page of consecutive blocks; return the indices of those that are new."""
         learnt = []
         for index, (start, length) in enumerate(spans, first_index):
             if index not in self._ends:
@@ -61,12 +49,9 @@ class KnownBlocks:
 
         None: all blocks around the offset are known, and none holds it.
         """
+        low, low_offset = self.next_unknown(offset)
         position = self._position(offset)
-        low, low_offset = 0, 0
-        if position >= 0:
-            index = self._starts[position][1]
-            low, low_offset = index + 1, self._ends[index]
-        high, high_offset = self._blocks_max, 0
+        high, high_offset = self._count, 0
         if position + 1 < len(self._starts):
             high_offset, high = self._starts[position + 1]
         if low >= high:
@@ -78,6 +63,14 @@ class KnownBlocks:
             return low + beyond * (high - low) // (high_offset - low_offset)
         return min(low + beyond // self._block_size_bytes, high - 1)
 
+    def next_unknown(self, offset: int) -> tuple[int, int]:
+        """Return the index of the block behind the known ones before `offset`, and its start."""
+        position = self._position(offset)
+        if position < 0:
+            return 0, 0
+        index = self._starts[position][1]
+        return index + 1, self._ends[index]
+
     def _position(self, offset: int) -> int:
         """Return the place in `_starts` of the last block that begins at or before `offset`."""
-        return bisect_right(self._starts, (offset, FILE_BLOCKS_LIMIT)) - 1
+        return bisect_right(self._starts, (offset, self._count)) - 1

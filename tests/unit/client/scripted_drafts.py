@@ -1,5 +1,6 @@
 """What the scripted namenode knows of drafts: a published file grows and shrinks by one."""
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -10,6 +11,9 @@ from dolmen.protocol.errors import LeaseConflict, NoSuchPath, StaleHandle, TooFe
 
 if TYPE_CHECKING:
     from tests.unit.client.scripted_namenode import ScriptedNamenode, StoredBlock, StoredFile
+
+
+PAGE_BLOCKS = 2
 
 
 class ScriptedDrafts:
@@ -93,7 +97,31 @@ class ScriptedDrafts:
         file = self._namenode.files[request.inode_id]
         if request.inode_id in self._namenode.gone or file.info is None:
             raise StaleHandle("the file was deleted")
-        return messages.OpenedFile(file.info, tuple(self._namenode.locate(file.blocks)), False)
+        return self._namenode.opened(file)
+
+    def _LocateBlock(self, request: drafts.LocateBlock) -> messages.LocatedBlocks:  # noqa: N802
+        _, located = self._located_block(request.block_id)
+        return messages.LocatedBlocks((located,), False)
+
+    def _LocateListed(self, request: drafts.LocateListed) -> messages.LocatedBlocks:  # noqa: N802
+        found = [self._located_block(request.block_ids[0])]
+        for block_id in request.block_ids[1:PAGE_BLOCKS]:
+            with contextlib.suppress(StaleHandle):
+                found.append(self._located_block(block_id))
+        moved = any(inode_id != request.inode_id for inode_id, _ in found)
+        return messages.LocatedBlocks(tuple(located for _, located in found), False, moved)
+
+    def _KeepBlocks(self, request: drafts.KeepBlocks) -> messages.Done:  # noqa: N802
+        return messages.Done()
+
+    def _located_block(self, block_id: int) -> tuple[int, messages.LocatedBlock]:
+        for file in self._namenode.files.values():
+            for stored in (file.blocks, file.replaced):
+                for located in self._namenode.locate(stored):
+                    if located.block_id == block_id and file.inode_id not in self._namenode.gone:
+                        inode_id = file.inode_id if stored is file.blocks else 0
+                        return inode_id, located
+        raise StaleHandle("the block is gone")
 
     def _ConcatFiles(self, request: drafts.ConcatFiles) -> messages.FileInfo:  # noqa: N802
         target = self._standing_at(request.target)

@@ -22,7 +22,6 @@ from dolmen.protocol.control_messages import (
     encode_error,
     encode_reply,
 )
-from dolmen.protocol.draft_messages import LocateBlock
 from dolmen.protocol.errors import (
     DolmenError,
     InvalidRequest,
@@ -37,7 +36,7 @@ from dolmen.protocol.tokens import Access, Target
 from dolmen.runtime.transport import Incoming, Outgoing
 from dolmen.simulation.sim_network import SimNetwork
 from dolmen.simulation.sim_transport import SimTransport
-from tests.unit.client.scripted_drafts import ScriptedDrafts
+from tests.unit.client.scripted_drafts import PAGE_BLOCKS, ScriptedDrafts
 
 BLOCK_BYTES = 512 * 1024
 
@@ -115,6 +114,7 @@ class ScriptedNamenode:
         self.fault: Fault = no_fault
         self.after: Fault = no_fault
         """Asked when the call is done and its reply not yet on its way."""
+        self.token_life_ms = 600_000
         self.ended: tuple[int, ...] = ()
         self.cluster_id = "c" * 32
         self._answered: dict[tuple[bytes, int], Reply] = {}
@@ -156,7 +156,9 @@ class ScriptedNamenode:
         return [call.request for call in self.heard if isinstance(call.request, kind)]
 
     def _greet(self) -> Greeting:
-        return Greeting(1, "0", self.cluster_id, 1, b"", b"", BLOCK_BYTES, 3, 2, 60_000)
+        return Greeting(
+            1, "0", self.cluster_id, 1, b"", b"", BLOCK_BYTES, 3, 2, 60_000, self.token_life_ms
+        )
 
     def _answer_once(self, call: ClientCall) -> Reply:
         key = (call.client_id, call.number)
@@ -329,29 +331,28 @@ class ScriptedNamenode:
             raise NoSuchPath(f"{request.path} does not exist", request.path)
         file = self.files[self.paths[request.path]]
         assert file.info is not None
+        return self.opened(file)
+
+    def opened(self, file: StoredFile) -> messages.OpenedFile:
+        """A file's first page, and the ids of all its blocks if there are more."""
+        assert file.info is not None
         page = self._located(file, 0)
-        return messages.OpenedFile(file.info, page.blocks, page.more)
+        block_ids = b"".join(block.block_id.to_bytes(8) for block in file.blocks)
+        return messages.OpenedFile(
+            file.info, page.blocks, page.more, block_ids if page.more else b""
+        )
 
     def _LocateBlocks(self, request: messages.LocateBlocks) -> messages.LocatedBlocks:  # noqa: N802
         if request.inode_id in self.gone:
             raise StaleHandle("the file is gone")
         file = self.files[request.inode_id]
         assert file.info is not None
-        if request.cut_txid not in (-1, file.info.cut_txid):
-            raise StaleHandle("bytes were taken away")
         return self._located(file, request.first_index)
-
-    def _LocateBlock(self, request: LocateBlock) -> messages.LocatedBlocks:  # noqa: N802
-        for file in self.files.values():
-            for located in self.locate(file.blocks) + self.locate(file.replaced):
-                if located.block_id == request.block_id and file.inode_id not in self.gone:
-                    return messages.LocatedBlocks((located,), False)
-        raise StaleHandle("the block is gone")
 
     def _located(self, file: StoredFile, first: int) -> messages.LocatedBlocks:
         located = self.locate(file.blocks)
-        page = located[first : first + 2]
-        return messages.LocatedBlocks(tuple(page), first + 2 < len(located))
+        page = located[first : first + PAGE_BLOCKS]
+        return messages.LocatedBlocks(tuple(page), first + PAGE_BLOCKS < len(located))
 
     def locate(self, stored: list[StoredBlock]) -> list[messages.LocatedBlock]:
         """The blocks of a file, with whoever has them."""

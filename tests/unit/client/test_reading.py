@@ -6,7 +6,6 @@ from random import Random
 from types import MappingProxyType
 from typing import Any
 
-import msgspec
 import pytest
 
 from dolmen.client.client import Client
@@ -17,13 +16,11 @@ from dolmen.protocol.errors import (
     AccessDenied,
     BlockMissing,
     InvalidRequest,
-    NoSuchPath,
-    StaleHandle,
 )
 from dolmen.simulation.virtual_time import run
 from tests.unit.client.cluster import World
 from tests.unit.client.scripted_datanode import for_ever
-from tests.unit.client.scripted_namenode import BLOCK_BYTES, StoredFile, no_fault
+from tests.unit.client.scripted_namenode import BLOCK_BYTES, no_fault
 
 DATA = Random(2).randbytes(3 * BLOCK_BYTES + 12345)
 
@@ -201,125 +198,6 @@ def test_an_expired_token_is_renewed_and_nobody_is_blamed() -> None:
         assert await reader.read_at(0, 10) == DATA[:10]
         assert len(world.namenode.heard_of(LocateBlock)) == 1
         assert client._links.datanodes.read_failures.current(0) == ()
-
-    on_world(test)
-
-
-def test_locations_are_renewed_before_their_tokens_expire() -> None:
-    async def test(world: World, client: Client) -> None:
-        reader = await client.open_reader("/a")
-        await reader.read_at(0, 10)
-        await asyncio.sleep(300)
-        await reader.read_at(0, 10)
-        await reader.read_at(0, 10)
-        blocks = [block.block_id for block in world.namenode.files[reader.info.inode_id].blocks]
-        asked = [request.block_id for request in world.namenode.heard_of(LocateBlock)]
-        assert asked == [blocks[0], blocks[1]]  # and the last one known: it may be kept apart
-
-    on_world(test)
-
-
-def change(world: World, path: str = "/a", **changes: Any) -> StoredFile:
-    """Have the file at `path` be another, as a draft does, under the same inode."""
-    file = world.namenode.files[world.namenode.paths[path]]
-    assert file.info is not None
-    file.info = msgspec.structs.replace(file.info, **changes)
-    return file
-
-
-def test_a_reader_of_a_file_that_was_cut_reads_the_blocks_it_knows_and_asks_for_no_others() -> None:
-    async def test(world: World, client: Client) -> None:
-        reader = await client.open_reader("/a")  # knows two of the four blocks
-        file = change(world, length_bytes=10, cut_txid=7)
-        kept = StoredFile(99, file.block_size_bytes, file.blocks, file.info)
-        world.namenode.files[99] = kept
-        file.blocks = file.blocks[2:]
-        await asyncio.sleep(300)
-        assert await reader.read_at(5, 2 * BLOCK_BYTES - 5) == DATA[5 : 2 * BLOCK_BYTES]
-        with pytest.raises(StaleHandle):
-            await reader.read_at(2 * BLOCK_BYTES, 1)
-
-    on_world(test)
-
-
-def test_a_reader_of_a_file_that_was_joined_to_another_finds_its_blocks_there() -> None:
-    async def test(world: World, client: Client) -> None:
-        reader = await client.open_reader("/a")
-        await reader.read_at(0, len(DATA))  # all its pages are known
-        target = world.namenode.files[world.namenode.paths["/b"]]
-        source = world.namenode.files.pop(world.namenode.paths["/a"])
-        target.blocks += source.blocks
-        await asyncio.sleep(300)
-        assert await reader.read_at(0, len(DATA)) == DATA
-
-    on_world(test, {"/b": b"first"})
-
-
-def test_a_reader_of_a_file_that_grew_keeps_its_length_and_reads_no_new_byte() -> None:
-    """The short last block was written again, longer, and the old one is kept for a while."""
-
-    async def test(world: World, client: Client) -> None:
-        reader = await client.open_reader("/a")
-        longer = world.namenode.files[world.namenode.paths["/longer"]]
-        file = change(world, length_bytes=len(DATA) + 8, changed_txid=9)
-        world.namenode.files[99] = StoredFile(99, file.block_size_bytes, file.blocks, file.info)
-        file.blocks = file.blocks[:3] + longer.blocks[3:]
-        assert await reader.read_at(0, len(DATA) + 100) == DATA
-
-    on_world(test, {"/longer": DATA + b"appended"})
-
-
-def test_an_end_that_is_gone_does_not_take_the_beginning_with_it() -> None:
-    async def test(world: World, client: Client) -> None:
-        reader = await client.open_reader("/a")
-        await reader.read_at(0, len(DATA))
-        file = change(world, length_bytes=BLOCK_BYTES, cut_txid=7)
-        file.blocks = file.blocks[:1]
-        await asyncio.sleep(300)
-        assert await reader.read_at(0, BLOCK_BYTES) == DATA[:BLOCK_BYTES]
-        with pytest.raises(StaleHandle):
-            await reader.read_at(len(DATA) - 1, 1)
-
-    on_world(test)
-
-
-def test_a_block_that_is_not_what_it_was_is_not_read() -> None:
-    async def test(world: World, client: Client) -> None:
-        reader = await client.open_reader("/a")
-        block = world.namenode.files[reader.info.inode_id].blocks[0]
-        assert block.committed is not None
-        block.committed = msgspec.structs.replace(block.committed, digest=b"another")
-        await asyncio.sleep(300)
-        with pytest.raises(StaleHandle):
-            await reader.read_at(0, 10)
-
-    on_world(test)
-
-
-def test_an_old_location_still_does_while_the_namenode_is_away() -> None:
-    async def test(world: World, client: Client) -> None:
-        reader = await client.open_reader("/a")
-        await asyncio.sleep(300)
-        world.namenode.kill()
-        start_s = asyncio.get_running_loop().time()
-        assert await reader.read_at(0, len(DATA) // 2) == DATA[: len(DATA) // 2]
-        assert asyncio.get_running_loop().time() - start_s < 4
-
-    on_world(test)
-
-
-def test_a_deleted_file_is_read_on_until_the_namenode_says_it_is_gone() -> None:
-    async def test(world: World, client: Client) -> None:
-        reader = await client.open_reader("/a")
-        inode_id = world.namenode.paths.pop("/a")
-        with pytest.raises(NoSuchPath):
-            await client.open_reader("/a")
-        assert await reader.read_at(0, len(DATA)) == DATA
-        world.namenode.gone.add(inode_id)
-        for datanode in world.datanodes.values():
-            datanode.replicas.clear()
-        with pytest.raises(StaleHandle):
-            await reader.read_at(0, 10)
 
     on_world(test)
 

@@ -141,6 +141,7 @@ class ScriptedSession:
             3,
             2,
             60_000,
+            600_000,
         )
 
     async def _take(self, request: DatanodeRequest) -> DatanodeReply:
