@@ -8,11 +8,15 @@ strings.
 
 The real implementation runs on a small thread pool of its own, one `Disk` for each volume, so that
 a slow volume holds up nobody else. Cancelling a call does not undo or stop an operation under way.
+Going to a thread and back costs more than most operations do: `in_one_go` does several for one.
 """
 
-from typing import Protocol
+from collections.abc import Coroutine
+from typing import Any, Protocol, TypeVar
 
 from dolmen.protocol.checksums import Buffer
+
+T = TypeVar("T")
 
 LOCK_NAME = "lock"
 """The entry that `lock_directory` leaves in a directory."""
@@ -49,6 +53,15 @@ class DirectoryLock(Protocol):
 
 class Disk(Protocol):
     """One file system, or one volume's share of its threads."""
+
+    async def in_one_go(self, operations: Coroutine[Any, Any, T]) -> T:
+        """Do what `operations` awaits, one after the other, as one piece of work on a thread.
+
+        It awaits operations of this disk and its files and nothing else, and touches nothing that
+        the event loop or another piece of work may use meanwhile. Each of its operations is as
+        when it is awaited by itself, also in a crash. Like one of them it runs to its end when its
+        caller is cancelled: it closes what it opens, unless that is its result.
+        """
 
     async def open(
         self, path: str, *, create: bool = False, writable: bool = True, past_cache: bool = False

@@ -7,22 +7,24 @@ rest is read by a thread. Everything else always runs on a thread.
 An operation that has begun runs to its end, also if its caller is cancelled meanwhile. A file's
 descriptor is therefore closed by the last operation that uses it, never under it: the number could
 belong to another file by then.
+
+What is done in one go is a coroutine that a thread runs without any event loop: awaited there, an
+operation is done on the spot, so that nothing is ever waited for.
 """
 
 import asyncio
 import contextlib
 import errno
-import fcntl
 import os
 import shutil
+import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from dolmen.protocol.checksums import Buffer
-from dolmen.protocol.errors import StartRefused
-from dolmen.runtime.disk import LOCK_NAME
+from dolmen.runtime.file_lock import FileLock
 
 T = TypeVar("T")
 
@@ -43,8 +45,21 @@ class ThreadDisk:
     """One file system, or one volume's share of its threads."""
 
     def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="disk")
+        self._here = _Here()
+        self._threads = ThreadPoolExecutor(
+            THREADS, thread_name_prefix="disk", initializer=self._here.begin
+        )
         self._files: weakref.WeakSet[ThreadFile] = weakref.WeakSet()
+
+    async def in_one_go(self, operations: Coroutine[Any, Any, T]) -> T:
+        if self._here.is_thread:
+            return await operations
+        try:
+            done = self.submit(lambda: _run_through(operations))
+        except RuntimeError:
+            operations.close()
+            raise
+        return await asyncio.shield(done)
 
     async def open(
         self, path: str, *, create: bool = False, writable: bool = True, past_cache: bool = False
@@ -52,14 +67,21 @@ class ThreadDisk:
         flags = os.O_CLOEXEC | (os.O_RDWR if writable else os.O_RDONLY)
         if create:
             flags |= os.O_CREAT
+        if self._here.is_thread:
+            descriptor = os.open(path, flags, 0o644)
+        else:
+            descriptor = await self._open(path, flags)
+        file = ThreadFile(descriptor, self, past_cache=past_cache)
+        self._files.add(file)
+        return file
+
+    async def _open(self, path: str, flags: int) -> int:
         descriptor = self.submit(lambda: os.open(path, flags, 0o644))
         try:
-            file = ThreadFile(await asyncio.shield(descriptor), self, past_cache=past_cache)
+            return await asyncio.shield(descriptor)
         except asyncio.CancelledError:
             descriptor.add_done_callback(_close_unwanted)
             raise
-        self._files.add(file)
-        return file
 
     async def read_file(self, path: str) -> bytes:
         return await self.run(lambda: _read_file(path))
@@ -97,7 +119,7 @@ class ThreadDisk:
     async def device(self, path: str) -> int:
         return await self.run(lambda: os.stat(path).st_dev)
 
-    def lock_directory(self, path: str) -> "FileLock":
+    def lock_directory(self, path: str) -> FileLock:
         return FileLock(path)
 
     def close(self) -> None:
@@ -108,6 +130,8 @@ class ThreadDisk:
 
     async def run(self, work: Callable[[], T]) -> T:
         """Run `work` on a thread of this disk. Cancelling the caller does not stop it."""
+        if self._here.is_thread:
+            return work()
         return await asyncio.shield(self.submit(work))
 
     def submit(self, work: Callable[[], T]) -> "asyncio.Future[T]":
@@ -117,21 +141,36 @@ class ThreadDisk:
         return running
 
 
+class _Here(threading.local):
+    """Whether the code that asks runs on a thread of one disk."""
+
+    is_thread = False
+
+    def begin(self) -> None:
+        """This thread is one."""
+        self.is_thread = True
+
+
 class ThreadFile:
-    """An open file: its descriptor, and how many operations are using it."""
+    """An open file: its descriptor, and how many operations are using it.
+
+    Operations begin on the event loop, or in one go on a thread, and end on a thread.
+    """
 
     def __init__(self, descriptor: int, disk: ThreadDisk, *, past_cache: bool = False) -> None:
         self._descriptor = descriptor
         self._disk = disk
         self._past_cache = past_cache
+        self._counting = threading.Lock()
         self._users = 0
         self._closing = False
 
     async def read_into(self, offset: int, buffer: memoryview) -> int:
-        self._check_open()
         if self._past_cache:
             return await self._run(lambda fd: _read_past_cache(fd, offset, buffer))
-        done = self._read_in_place(offset, buffer) if len(buffer) <= INLINE_READ_BYTES else 0
+        done = 0
+        if len(buffer) <= INLINE_READ_BYTES:
+            done = self._use(self._begin(), lambda fd: _read_in_place(fd, offset, buffer))
         if done == len(buffer):
             return done
         rest = buffer[done:]
@@ -147,87 +186,51 @@ class ThreadFile:
         await self._run(os.fdatasync)
 
     async def size(self) -> int:
-        self._check_open()
-        return os.fstat(self._descriptor).st_size
+        return self._use(self._begin(), lambda fd: os.fstat(fd).st_size)
 
     async def close(self) -> None:
-        self._closing = True
-        if self._users == 0 and self._descriptor >= 0:
-            descriptor, self._descriptor = self._descriptor, -1
+        with self._counting:
+            self._closing = True
+            descriptor = self._unused()
+        if descriptor is not None:
             await self._disk.run(lambda: os.close(descriptor))
 
     def let_go(self) -> None:
         """Close the descriptor at once: no operation is under way."""
         self._closing = True
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-    def _read_in_place(self, offset: int, buffer: memoryview) -> int:
-        """Read what the page cache holds, as one run from the start; 0 if it must wait."""
-        try:
-            return os.preadv(self._descriptor, [buffer], offset, os.RWF_NOWAIT)
-        except OSError as error:
-            if error.errno in _NOT_IN_MEMORY:
-                return 0
-            raise
+        descriptor = self._unused()
+        if descriptor is not None:
+            os.close(descriptor)
 
     async def _run(self, work: Callable[[int], T]) -> T:
-        self._check_open()
-        descriptor = self._descriptor
-        self._users += 1
-        running = self._disk.submit(lambda: work(descriptor))
-        running.add_done_callback(self._finish)
-        return await asyncio.shield(running)
+        descriptor = self._begin()
+        return await self._disk.run(lambda: self._use(descriptor, work))
 
-    def _finish(self, running: "asyncio.Future[T]") -> None:
-        """The last operation of a file that was closed meanwhile closes its descriptor."""
-        self._users -= 1
-        if self._closing and self._users == 0:
-            self.let_go()
+    def _begin(self) -> int:
+        """Count an operation, which `_use` ends; return what it works on."""
+        with self._counting:
+            if self._closing:
+                raise OSError(errno.EBADF, "the file is closed")
+            self._users += 1
+            return self._descriptor
 
-    def _check_open(self) -> None:
-        if self._closing:
-            raise OSError(errno.EBADF, "the file is closed")
-
-
-class FileLock:
-    """An flock on the file `lock` of the directory, which the kernel drops with the process.
-
-    It is held by a descriptor for reading: one for writing would keep a file system from being
-    made read-only.
-    """
-
-    def __init__(self, path: str) -> None:
-        name = os.path.join(path, LOCK_NAME)
-        with contextlib.suppress(FileExistsError):
-            os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
-        self._descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+    def _use(self, descriptor: int, work: Callable[[int], T]) -> T:
+        """Do an operation. The last one of a file that was closed meanwhile closes it."""
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            owner = os.pread(self._descriptor, 20, 0).decode("ascii", "replace").strip()
-            os.close(self._descriptor)
-            if error.errno != errno.EWOULDBLOCK:
-                raise
-            raise StartRefused(
-                f"directory {path} is in use by process {owner or 'unknown'}"
-            ) from None
-        with contextlib.suppress(OSError):  # a full or read-only disk is locked all the same
-            _write_owner(name)
+            return work(descriptor)
+        finally:
+            with self._counting:
+                self._users -= 1
+                unused = self._unused()
+            if unused is not None:
+                os.close(unused)
 
-    def release(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-
-def _write_owner(name: str) -> None:
-    descriptor = os.open(name, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
-    try:
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-    finally:
-        os.close(descriptor)
+    def _unused(self) -> int | None:
+        """Return the descriptor to be closed, once, when it was asked for and nobody uses it."""
+        if not self._closing or self._users or self._descriptor < 0:
+            return None
+        descriptor, self._descriptor = self._descriptor, -1
+        return descriptor
 
 
 def _take_note(done: "asyncio.Future[T]") -> None:
@@ -239,6 +242,27 @@ def _take_note(done: "asyncio.Future[T]") -> None:
 def _close_unwanted(opened: "asyncio.Future[int]") -> None:
     if not opened.cancelled() and opened.exception() is None:
         os.close(opened.result())
+
+
+def _run_through(operations: Coroutine[Any, Any, T]) -> T:
+    """Run what awaits only what is done on the spot."""
+    try:
+        operations.send(None)
+    except StopIteration as ended:
+        result: T = ended.value
+        return result
+    operations.close()
+    raise RuntimeError("what is done in one go awaits something that is no operation of its disk")
+
+
+def _read_in_place(descriptor: int, offset: int, buffer: memoryview) -> int:
+    """Read what the page cache holds, as one run from the start; 0 if it must wait."""
+    try:
+        return os.preadv(descriptor, [buffer], offset, os.RWF_NOWAIT)
+    except OSError as error:
+        if error.errno in _NOT_IN_MEMORY:
+            return 0
+        raise
 
 
 def _read_fully(descriptor: int, offset: int, buffer: memoryview) -> int:

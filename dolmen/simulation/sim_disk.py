@@ -6,8 +6,8 @@ when they are written, not before, so that a buffer that is filled again too ear
 
 import asyncio
 import errno
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 from dolmen.protocol.checksums import Buffer
 from dolmen.simulation.sim_device import SimDevice
@@ -52,6 +52,16 @@ class SimDisk:
         self._threads.kill()
         for lock in list(self._locks):
             lock.release()
+
+    async def in_one_go(self, operations: Coroutine[Any, Any, T]) -> T:
+        if self._threads.are_here:
+            return await operations
+        try:
+            self._check_usable()
+        except BaseException:
+            operations.close()
+            raise
+        return await self._threads.run_through(operations)
 
     async def open(
         self, path: str, *, create: bool = False, writable: bool = True, past_cache: bool = False
@@ -114,11 +124,15 @@ class SimDisk:
 
     async def run(self, device: SimDevice, steps: Steps[T]) -> T:
         """Do something beside the caller, when one of the few threads is free for it."""
+        if not self._threads.are_here:
+            self._check_usable()
+        return await self._threads.run(device, steps)
+
+    def _check_usable(self) -> None:
         if self._killed:
             raise asyncio.CancelledError  # there is no process any more that could hear of an error
         if self._closed:
             raise RuntimeError("the disk is closed")
-        return await self._threads.run(device, steps)
 
     async def _step(self, path: str, work: Callable[[], T], lasts_s: float = 0.0) -> T:
         return await self.run(self.storage.device_of(path), self._one(work, lasts_s))

@@ -3,11 +3,15 @@
 As on threads, a few operations of a process run at once, the others wait; one that has begun runs
 to its end, also if its caller is cancelled; only the death of its process stops it, between two
 steps. No task is made for an operation: one timer for each of its steps is all that it costs.
+
+What is done in one go is an operation too: a coroutine whose awaits are the steps of the operations
+that it awaits.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -48,15 +52,38 @@ class SimThreads:
         self._done = done
         self._running: dict[_Operation[Any], None] = {}
         self._waiting: deque[_Operation[Any]] = deque()
+        self._here: _Operation[Any] | None = None
 
-    def run(self, device: SimDevice, steps: Steps[T]) -> "asyncio.Future[T]":
-        """Do all steps, when a thread is free."""
-        operation = _Operation(self, device, steps)
+    @property
+    def are_here(self) -> bool:
+        """Whether the code that asks runs on one of them, as a part of what is done in one go."""
+        return self._here is not None
+
+    def run(self, device: SimDevice, steps: Steps[T]) -> Awaitable[T]:
+        """Do all steps: when a thread is free, or at once on the thread that asks."""
+        if self._here is not None:
+            self._here.device = device
+            return _Part(steps)
+        return self._submit(_Operation(self, device, steps))
+
+    def run_through(self, operations: Coroutine[Any, Any, T]) -> "asyncio.Future[T]":
+        """Do all operations on one thread, when it is free; each brings its own device."""
+        return self._submit(_Operation(self, SimDevice(), operations))
+
+    def _submit(self, operation: "_Operation[T]") -> "asyncio.Future[T]":
         if len(self._running) < THREADS:
             self._begin(operation)
         else:
             self._waiting.append(operation)
         return operation.future
+
+    def next_step(self, operation: "_Operation[Any]") -> float:
+        """Go on with an operation; return how long its next step takes, or raise what ends it."""
+        self._here = operation
+        try:
+            return operation.next_step()
+        finally:
+            self._here = None
 
     def kill(self) -> None:
         """The process has died: what runs stops where it is."""
@@ -78,30 +105,50 @@ class SimThreads:
         operation.go_on()
 
 
+class _Part(Generic[T]):
+    """The steps of one operation among those that are done in one go."""
+
+    def __init__(self, steps: Steps[T]) -> None:
+        self._steps = steps
+
+    def __await__(self) -> Steps[T]:
+        return self._steps
+
+
 class _Operation(Generic[T]):
-    def __init__(self, threads: SimThreads, device: SimDevice, steps: Steps[T]) -> None:
+    def __init__(
+        self, threads: SimThreads, device: SimDevice, steps: Steps[T] | Coroutine[Any, Any, T]
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self.future: asyncio.Future[T] = self._loop.create_future()
+        self.device = device
         self._threads = threads
-        self._device = device
         self._steps = steps
         self._killed = False
 
     def kill(self) -> None:
         self._killed = True
-        self._steps.close()
+        with suppress(asyncio.CancelledError):  # of what it would do on its way out
+            self._steps.close()
         self.future.cancel()
+
+    def next_step(self) -> float:
+        lasts_s = self._steps.send(None)
+        if not isinstance(lasts_s, float):
+            self._steps.close()
+            raise RuntimeError("what is done in one go awaits something that is no operation")
+        return lasts_s
 
     def go_on(self) -> None:
         """Do the next step; a disk that hangs does it when it no longer does."""
         if self._killed:
             return
-        if self._device.hangs:
+        if self.device.hangs:
             context = copy_context()
-            self._device.parked.append(lambda: self._loop.call_soon(self.go_on, context=context))
+            self.device.parked.append(lambda: self._loop.call_soon(self.go_on, context=context))
             return
         try:
-            lasts_s = next(self._steps)
+            lasts_s = self._threads.next_step(self)
         except StopIteration as stopped:
             self._threads.finished(self, None)
             if not self.future.done():
@@ -111,4 +158,4 @@ class _Operation(Generic[T]):
             if not self.future.done():
                 self.future.set_exception(error)
         else:
-            self._loop.call_later(lasts_s * self._device.slowness, self.go_on)
+            self._loop.call_later(lasts_s * self.device.slowness, self.go_on)
