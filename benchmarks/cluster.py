@@ -6,6 +6,7 @@ after the last figure.
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -66,6 +67,10 @@ class Daemon:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    def pause(self) -> None:
+        """Let it stand still: its connections stay, and nobody answers."""
+        os.kill(self.pid, signal.SIGSTOP)
 
     def stop(self) -> None:
         """Have it end cleanly, and wait until it has."""

@@ -1,7 +1,7 @@
 """What was measured, and how it compares: medians, spreads, ratios."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 
 
@@ -51,6 +51,20 @@ class Line:
     limit: Spread
     ratio: Spread
     notes: str = ""
+    aim: str = ""
+    """What we want of it, in words."""
+    is_met: bool | None = None
+    """Whether this run's medians reach the aim, if there is one."""
+
+    def aiming_at(self, *, figure: float | None = None, ratio: float | None = None) -> "Line":
+        """Return the same line with an aim: for the figure, in its unit, or for the ratio."""
+        if ratio is not None:
+            return replace(self, aim=f"ratio ≥ {ratio:.2f}", is_met=self.ratio.middle >= ratio)
+        assert figure is not None, "an aim is a figure or a ratio"
+        more = self.unit.more_is_better
+        is_met = self.subject.middle >= figure if more else self.subject.middle <= figure
+        aim = f"{'≥' if more else '≤'} {figure:,g} {self.unit.name}"
+        return replace(self, aim=aim, is_met=is_met)
 
 
 def compare(
@@ -82,6 +96,11 @@ def ratio(unit: Unit, subject: float, limit: float) -> float:
 def cpu_notes(subject: Sequence[Reading], limit: Sequence[Reading], unit: str) -> str:
     """Say what each role spent, as `CPU s/GiB: client 1.00, datanodes 1.40; limit 0.90`."""
     return f"CPU {unit}: {_spent(subject)}; {_spent(limit)}"
+
+
+def total_cpu(reading: Reading) -> Reading:
+    """Return what all roles together spent on a unit, as a figure of its own."""
+    return Reading(sum(reading.cpu_s_per_unit.values()))
 
 
 def _spent(readings: Sequence[Reading]) -> str:

@@ -6,8 +6,8 @@ from dataclasses import asdict
 
 from benchmarks.figures import Line, Spread
 
-WIDTHS = (38, 34, 30, 20)
-HEADINGS = ("what", "Dolmen", "limit", "ratio", "the limit is; notes")
+WIDTHS = (38, 34, 30, 20, 26)
+HEADINGS = ("what", "Dolmen", "limit", "ratio", "aim", "the limit is; notes")
 
 
 def heading() -> str:
@@ -23,6 +23,7 @@ def row(line: Line) -> str:
             f"{spread(line.subject)} {line.unit.name}",
             spread(line.limit),
             f"{line.ratio.middle:.2f} ({line.ratio.lowest:.2f}–{line.ratio.highest:.2f})",
+            _judged(line),
             line.limit_name + (f"; {line.notes}" if line.notes else ""),
         )
     )
@@ -44,6 +45,12 @@ def number(value: float) -> str:
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def _judged(line: Line) -> str:
+    if line.is_met is None:
+        return "-"
+    return f"{line.aim}: {'met' if line.is_met else 'not met'}"
 
 
 def _aligned(cells: Sequence[str]) -> str:

@@ -17,9 +17,10 @@ WITHIN_S = 300.0
 
 NUMBER = r"[\d,]+(\.\d+)?"
 SPREAD = rf"{NUMBER} \({NUMBER}–{NUMBER}\)"
-ROW = re.compile(rf"\S.*?  +{SPREAD} (MiB/s|per s|s|MiB) +{SPREAD} +{SPREAD} +\S.*")
+AIM = r"(-|(ratio )?[≥≤] .*: (not )?met)"
+ROW = re.compile(rf"\S.*?  +{SPREAD} (MiB/s|per s|s|MiB) +{SPREAD} +{SPREAD} +{AIM} +\S.*")
 
-LINES = {"small-files": 2, "stat": 2, "namenode": 8, "write": 1, "read": 3, "repair": 2}
+LINES = {"small-files": 2, "stat": 2, "namenode": 8, "write": 2, "read": 3, "repair": 3}
 
 
 def bench(*words: object) -> "subprocess.CompletedProcess[str]":
@@ -54,7 +55,7 @@ def test_a_benchmark_prints_a_well_formed_line_for_each_figure(tmp_path: Path, n
     for line in document["lines"]:
         assert line["subject"]["middle"] > 0
         assert line["limit"]["lowest"] <= line["limit"]["middle"] <= line["limit"]["highest"]
-        assert line["ratio"]["middle"] > 0
+        assert line["ratio"]["middle"] > 0 or line["limit"]["middle"] == 0  # below a clock tick
 
 
 def test_the_benchmarks_are_listed_with_their_questions() -> None:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks import table
-from benchmarks.figures import PER_S, Line, Reading, compare
+from benchmarks.figures import PER_S, SECONDS, Line, Reading, compare
 
 
 def line(name: str = "stat", value: float = 1234.5) -> Line:
@@ -33,6 +33,15 @@ def test_a_row_says_figure_limit_ratio_and_what_the_limit_is() -> None:
     cells = table.row(line())
     for cell in ("1,234 (1,234–1,234) per s", "2,469", "0.50 (0.50–0.50)", "an echo; notes"):
         assert cell in cells
+
+
+def test_a_row_says_whether_its_aim_was_met() -> None:
+    assert "≥ 1,000 per s: met  " in table.row(line().aiming_at(figure=1000))
+    assert "≥ 5,000 per s: not met  " in table.row(line().aiming_at(figure=5000))
+    assert "ratio ≥ 0.80: not met  " in table.row(line().aiming_at(ratio=0.8))
+    slow = compare("start", SECONDS, [Reading(0.5)], ("an empty one", [Reading(0.4)]))
+    assert "≤ 1 s: met  " in table.row(slow.aiming_at(figure=1))
+    assert "  -  " in table.row(slow)
 
 
 def test_programs_get_every_figure() -> None:
