@@ -110,16 +110,24 @@ class _Sides:
 
     async def _until_repair(self, harm: Callable[[], None]) -> Reading:
         """Harm a datanode; return how long it took until blocks were being copied."""
+        newcomer = self.cluster.datanodes[-1].name
+
+        def begins(now: ClusterReport) -> bool:
+            return now.pending_transfers > 0 or _blocks_on(newcomer, now) > 0
+
         started_s = time.perf_counter()
         harm()
-        await self.cluster.until_report(lambda now: now.pending_transfers > 0, "the first copy")
+        await self.cluster.until_report(begins, "the first copy")
         return Reading(time.perf_counter() - started_s)
 
     async def _until_holds(self, datanode: Daemon, blocks: int) -> None:
-        def holds(now: ClusterReport) -> bool:
-            return any(one.host == datanode.name and one.blocks >= blocks for one in now.datanodes)
+        await self.cluster.until_report(
+            lambda now: _blocks_on(datanode.name, now) >= blocks, f"{blocks} repaired blocks"
+        )
 
-        await self.cluster.until_report(holds, f"{blocks} repaired blocks")
+
+def _blocks_on(name: str, now: ClusterReport) -> int:
+    return sum(one.blocks for one in now.datanodes if one.host == name)
 
 
 def _room(sizes: Sizes) -> Room:

@@ -31,15 +31,18 @@ def kind_of(failed: SimulationFailed) -> str:
     return cause.checker if isinstance(cause, CheckFailed) else type(cause).__name__
 
 
-def forget_frames(error: BaseException | None) -> None:
+def forget_frames(error: BaseException) -> None:
     """Let an error, and what led to it, hold no frames: whole clusters hang on them."""
-    if error is None:
-        return
-    error.__traceback__ = None
-    forget_frames(error.__cause__)
-    forget_frames(error.__context__)
-    for part in error.exceptions if isinstance(error, BaseExceptionGroup) else ():
-        forget_frames(part)
+    met: set[int] = set()  # errors may have led to each other
+    left: list[BaseException | None] = [error]
+    while left:
+        one = left.pop()
+        if one is None or id(one) in met:
+            continue
+        met.add(id(one))
+        one.__traceback__ = None
+        left += [one.__cause__, one.__context__]
+        left += one.exceptions if isinstance(one, BaseExceptionGroup) else ()
 
 
 def shrink(

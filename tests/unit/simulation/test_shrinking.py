@@ -129,3 +129,10 @@ def test_a_failure_keeps_nothing_of_its_run() -> None:
     gc.collect()
     assert held[0]() is None
     assert isinstance(failed.__cause__, ExceptionGroup)
+
+
+def test_errors_that_led_to_each_other_are_gone_through_once() -> None:
+    one, other = CheckFailed("one"), ExceptionGroup("others", [CheckFailed("two")])
+    one.__context__, other.exceptions[0].__context__ = other, one
+    forget_frames(one)
+    assert one.__context__ is other
