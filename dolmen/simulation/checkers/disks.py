@@ -42,7 +42,11 @@ def find_live(cluster: SimCluster, block_id: int) -> tuple[Block, Inode] | None:
     """Return a block that belongs to a published file, and the file; None for any other block."""
     if not cluster.namenode.is_running:
         return None  # it gives no orders, and what it left may be damaged
-    with cluster.open_namenode_tables(read_only=True).snapshot() as view:
+    try:
+        tables = cluster.open_namenode_tables(read_only=True)
+    except DataDamaged:
+        return None  # it has just started, and builds them anew
+    with tables.snapshot() as view:
         value = view.get(BLOCKS, number_key(block_id))
         if value is None:
             return None
