@@ -2,8 +2,8 @@
 
 The bytes go to a draft, an inode that nobody sees, and `flush` moves them to the file, whole and on
 disk, in one step (decision 0008). So the file always ends where it was last flushed, whatever
-becomes of its writer. A short last block is written again, with what comes behind it: its bytes are
-read when the writer is opened, and kept in memory after each flush, until they are needed.
+becomes of its writer. Short blocks at its end are written again, with what comes behind them
+(`core/short_tail`): their bytes are read when the writer is opened, and kept after each flush.
 """
 
 import asyncio
@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from types import TracebackType
 
 from dolmen.client.checksum_lists import ChecksumLists
-from dolmen.client.core.short_tail import ShortTail, is_short
+from dolmen.client.core.short_tail import CONSIDERED_BYTES, ShortTail, is_short, repeated_bytes
 from dolmen.client.cutting import Cutting
 from dolmen.client.links import Links
-from dolmen.client.reader import reopen_reader
+from dolmen.client.reader import Reader, reopen_reader
 from dolmen.client.writer import ABANDONED
 from dolmen.client.written_file import WrittenFile
 from dolmen.protocol.checksums import Buffer
@@ -47,9 +47,7 @@ class AppendWriter:
         """The file's length, as new readers see it."""
         self._links = links
         self._draft_id = opened.draft_id
-        self._again = b""
-        """What the draft begins with: the bytes of the file from `_tail.start_bytes` on."""
-        self._tail = ShortTail(_start_of(opened), opened.block_size_bytes)
+        self._tail = ShortTail(opened.length_bytes, opened.block_size_bytes)
         file = WrittenFile(opened.draft_id, opened.path, opened.replication)
         self._cutting = Cutting(links, file, opened.block_size_bytes, self._tail.add)
         self._turn = asyncio.Lock()
@@ -84,7 +82,7 @@ class AppendWriter:
             self._spoiled = "a write failed or was cancelled"
             with self._telling_loss():
                 if not self._cutting.length_bytes and memoryview(data).nbytes:
-                    await self._cutting.put(self._again)
+                    await self._cutting.put(self._tail.start())
                 await self._cutting.put(data)
             self._spoiled = None
 
@@ -147,14 +145,29 @@ class AppendWriter:
             raise
 
     async def take_up(self, checksums: ChecksumLists) -> None:
-        """Read what is to be written again: the short last block of the file, if it has one."""
-        start = self._tail.start_bytes
-        if start == self.flushed_bytes:
-            return
+        """Read what is to be written again: those of the file's short last blocks whose turn it
+        is."""
         async with await reopen_reader(self._links, checksums, self.inode_id) as reader:
             if reader.length_bytes != self.flushed_bytes:
                 raise LeaseConflict(f"{self.path} was changed by another writer", self.path)
-            self._again = bytes(await reader.read_at(start, self.flushed_bytes - start))
+            lengths = await self._short_lengths(reader)
+            count = repeated_bytes(lengths)
+            while sum(lengths) > count:
+                del lengths[0]
+            data = await reader.read_at(self.flushed_bytes - count, count)
+            self._tail.recall(lengths, bytes(data))
+
+    async def _short_lengths(self, reader: Reader) -> list[int]:
+        """Return how long the short blocks at the file's end are."""
+        lengths: list[int] = []
+        end = self.flushed_bytes
+        while end and self.flushed_bytes - end < CONSIDERED_BYTES:
+            _, start = await reader.block_at(end - 1)
+            if not is_short(end - start, self.block_size_bytes):
+                break
+            lengths.insert(0, end - start)
+            end = start
+        return lengths
 
     # ------------------------------------------------------------ the draft and its file
 
@@ -170,7 +183,7 @@ class AppendWriter:
             info = await self._cutting.commit(request)
         self.flushed_bytes = length_bytes
         if anything:
-            self._again = self._tail.start_again()
+            self._tail.end()
         return info
 
     def _check_open(self) -> None:
@@ -222,16 +235,9 @@ async def open_appender(
     opened = await links.namenode.call(OpenDraft(path, inode_id, links.host), DraftOpened)
     writer = AppendWriter(links, opened)
     try:
-        await writer.take_up(checksums)
+        if opened.tail is not None and is_short(opened.tail.length_bytes, opened.block_size_bytes):
+            await writer.take_up(checksums)
     except BaseException:
         await writer.abandon()
         raise
     return writer
-
-
-def _start_of(opened: DraftOpened) -> int:
-    """Return where the file's short last block begins, or its end."""
-    tail = opened.tail
-    if tail is None or not is_short(tail.length_bytes, opened.block_size_bytes):
-        return opened.length_bytes
-    return tail.offset_bytes
