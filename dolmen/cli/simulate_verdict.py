@@ -49,7 +49,7 @@ PROPERTIES = (
     Property(
         8,
         "tasks, connections and files return to their idle level",
-        frozenset({"idle_level"}),
+        frozenset({"idle_level", "extra_load"}),
     ),
 )
 

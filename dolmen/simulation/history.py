@@ -8,6 +8,7 @@ from typing import Protocol
 
 from dolmen.protocol.errors import BlockMissing, DolmenError, NoSpace, TooFewDatanodes
 from dolmen.simulation.activity import Activity
+from dolmen.simulation.checkers.extra_load import ExtraLoad
 from dolmen.simulation.checkers.one_writer import OneWriter
 from dolmen.simulation.checkers.true_reads import TrueReads
 from dolmen.simulation.chronicle import Chronicle
@@ -52,6 +53,7 @@ class History:
         self.namespace = NamespaceHistory(now_s, flat)
         self.true_reads = TrueReads(self.versions)
         self.one_writer = OneWriter()
+        self.extra_load = ExtraLoad()
         self.activity = Activity()
         self.acknowledged: Counter[str] = Counter()
         """How many operations were acknowledged, by kind."""

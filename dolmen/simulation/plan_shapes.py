@@ -36,7 +36,16 @@ PACES = (
     Pace(delay_max_ms=60, network_bytes_per_s=1e6, reset_chance=3e-4),
 )
 
-WHOLE_KINDS = ("owned", "shared", "contest", "trees", "long_readers", "mass_delete", "setrep")
+WHOLE_KINDS = (
+    "owned",
+    "shared",
+    "contest",
+    "trees",
+    "long_readers",
+    "hurried_readers",
+    "mass_delete",
+    "setrep",
+)
 GROWING_KINDS = ("append", "truncate", "concat", "follow", "recover_lease")
 FILE_KINDS = (*WHOLE_KINDS, *GROWING_KINDS)
 OPERATOR_KINDS = ("leaving", "balancing", "fsck", "safe_mode")

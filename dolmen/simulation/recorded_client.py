@@ -28,6 +28,7 @@ from dolmen.protocol.errors import (
 )
 from dolmen.simulation.finding import CheckFailed
 from dolmen.simulation.history import History, Replicating, now_s
+from dolmen.simulation.hurried_reads import HurriedReads, Hurry
 from dolmen.simulation.namespace_history import Call
 from dolmen.simulation.namespace_model import (
     DIRECTORY,
@@ -190,7 +191,7 @@ class RecordedClient:
         call.answered(DONE)
         self._history.acknowledged["Publish"] += 1
 
-    async def read(self, path: str, manner: Manner | None = None) -> Node | None:
+    async def read(self, path: str, manner: Manner | Hurry | None = None) -> Node | None:
         """Read a file; return what it was, None if nothing could be read."""
         opened = await self._ask(Look(path), self.client.open_reader(path), self._seen)
         if opened is None:
@@ -209,18 +210,21 @@ class RecordedClient:
         self._history.acknowledged["Read"] += 1
         return self._seen(opened)
 
-    async def _read_all(self, reader: Reader, manner: Manner | None) -> None:
+    async def _read_all(self, reader: Reader, manner: Manner | Hurry | None) -> None:
+        true_reads = self._history.true_reads
         if manner is None:
             data = await reader.read_at(0, reader.length_bytes)
-            self._history.true_reads.check(reader.info, 0, data)
+            true_reads.check(reader.info, 0, data)
+            return
+        if isinstance(manner, Hurry):
+            await HurriedReads(reader, manner, self._random, true_reads).run()
             return
         for _ in range(-(-reader.length_bytes // manner.range_bytes)):
             offset = self._random.randrange(reader.length_bytes)
             length = min(manner.range_bytes, reader.length_bytes - offset)
             data = await reader.read_at(offset, length)
-            if len(data) != length:
-                raise CheckFailed(f"{reader.info.path} ended early", (reader.info.path,))
-            self._history.true_reads.check(reader.info, offset, data)
+            true_reads.check_length(reader.info, offset, length, len(data))
+            true_reads.check(reader.info, offset, data)
             await asyncio.sleep(self._random.expovariate(1 / manner.pause_s))
 
     # ------------------------------------------------------------ inside

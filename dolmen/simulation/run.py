@@ -104,7 +104,8 @@ class Result:
     faults_in_growth: int
     """Those of them that hit files being appended to, followed, cut or joined."""
     toll: dict[str, int]
-    """What faults did to single messages and disk operations, and how many hit files that grow."""
+    """What faults did to single messages, disk operations and reads, and how many hit files that
+    grow."""
     files: int
     blocks: int
     digest: str
@@ -244,8 +245,13 @@ class _Run:
         )
 
     def _toll(self) -> dict[str, int]:
+        history = self._history
         toll = self._trace.toll | Counter(
-            {"faults on files that grow": self._history.activity.faults_in_growth}
+            {
+                "faults on files that grow": history.activity.faults_in_growth,
+                "reads asked twice": history.extra_load.asked_twice,
+                "races won by the second": history.extra_load.won_by_the_second,
+            }
         )
         return dict(sorted(toll.items()))
 

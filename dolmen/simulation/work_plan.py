@@ -15,6 +15,7 @@ KINDS = (
     "contest",
     "trees",
     "long_readers",
+    "hurried_readers",
     "mass_delete",
     "setrep",
     "append",

@@ -1,6 +1,7 @@
 """The mutants: each breaks one rule, and some property must notice."""
 
 from tests.mutants.draft_mutants import DRAFT_MUTANTS
+from tests.mutants.hedging_mutants import HEDGING_MUTANTS
 from tests.mutants.mutant import Change, Mutant
 
 MUTANTS = (
@@ -366,4 +367,5 @@ MUTANTS = (
         ),
     ),
     *DRAFT_MUTANTS,
+    *HEDGING_MUTANTS,
 )

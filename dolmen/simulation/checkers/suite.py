@@ -48,6 +48,7 @@ class Checkers:
     def check_now(self) -> None:
         """To be asked at any time."""
         self._cluster.check_invariants()
+        self._history.extra_load.check(self._cluster.settings.hedged_share)
         if (stored := read_stored(self._cluster)) is not None:
             self._history.one_writer.check_blocks(stored.blocks, stored.inodes)
 

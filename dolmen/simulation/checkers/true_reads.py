@@ -29,6 +29,19 @@ class TrueReads:
             )
         return number
 
+    def check_length(self, info: FileInfo, offset: int, wanted: int, count: int) -> None:
+        """Raise unless as many bytes came as were wanted, or as there are."""
+        if count != min(wanted, info.length_bytes - offset):
+            raise CheckFailed(f"{info.path} ended early", (info.path,))
+
+    def check_untouched(self, info: FileInfo, memory: bytearray) -> None:
+        """Raise unless memory is as empty as it was left when reading into it was over."""
+        if any(memory):
+            raise CheckFailed(
+                f"{info.path}: bytes came into the reader's memory after it had been read",
+                (info.path,),
+            )
+
     def check(self, info: FileInfo, offset: int, data: bytes | bytearray) -> None:
         """Raise unless these are the bytes of the opened version at this offset."""
         contents = self._versions.contents(self.version_of(info))

@@ -13,6 +13,7 @@ from dolmen.simulation.workloads.concat import Concat
 from dolmen.simulation.workloads.contest import Contest
 from dolmen.simulation.workloads.follow import Follow
 from dolmen.simulation.workloads.fsck import Fsck
+from dolmen.simulation.workloads.hurried_readers import HurriedReaders
 from dolmen.simulation.workloads.leaving import Leaving
 from dolmen.simulation.workloads.long_readers import LongReaders
 from dolmen.simulation.workloads.mass_delete import MassDelete
@@ -31,6 +32,7 @@ ALL: tuple[type[Work], ...] = (
     Contest,
     Trees,
     LongReaders,
+    HurriedReaders,
     MassDelete,
     Setrep,
     Append,
@@ -72,6 +74,7 @@ class Workload:
 
     async def run(self, index: int, client: Client) -> None:
         """What one client does in one life."""
+        self.history.extra_load.watch(client.hedging)
         async with asyncio.TaskGroup() as group:
             for work in self._works[index]:
                 name = f"{client_name(index)} {work.NAME}"
