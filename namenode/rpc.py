@@ -7,7 +7,7 @@ bulk exchanges.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from random import Random
 
@@ -102,26 +102,50 @@ class NamenodeSession:
         self._figures.roles[NOT_GREETED] += 1
         self._role: str | None = None
         self._datanode: DatanodeConnection | None = None
+        self._clock = asyncio.get_running_loop().time
 
-    async def answer(self, payload: bytes) -> bytes:
-        """See Session."""
-        clock = asyncio.get_running_loop().time
-        begun_s, name = clock(), UNREADABLE
+    def answer(self, payload: bytes) -> bytes | Awaitable[bytes]:
+        """See Session: a read of the namespace waits for nothing."""
+        begun_s = self._clock()
         try:
             call = decode_call(payload)
-            name = type(call if isinstance(call, Greet) else call.request).__name__
-            reply = encode_reply(await self._answer(call))
-            if len(reply) > MESSAGE_LIMIT_BYTES:
-                raise InvalidRequest(
-                    f"the reply has {len(reply)} bytes, more than {MESSAGE_LIMIT_BYTES}:"
-                    " ask for less at a time"
-                )
         except DolmenError as error:
-            self._figures.calls.failed(name, error)
-            return encode_error(error)
-        finally:
-            self._figures.calls.took(name, clock() - begun_s)
-        return reply
+            return self._refused(UNREADABLE, begun_s, error)
+        if self._role == CLIENT and isinstance(call, ClientCall):
+            if isinstance(call.request, Mutation | OperatorRead):
+                return self._answer_later(call, begun_s)
+            return self._answer_now(call, begun_s)
+        return self._answer_later(call, begun_s)
+
+    def _answer_now(self, call: ClientCall, begun_s: float) -> bytes:
+        name = type(call.request).__name__
+        try:
+            return self._told(name, begun_s, self._read(call))
+        except DolmenError as error:
+            return self._refused(name, begun_s, error)
+
+    async def _answer_later(self, call: Call, begun_s: float) -> bytes:
+        name = type(call if isinstance(call, Greet) else call.request).__name__
+        try:
+            return self._told(name, begun_s, await self._answer(call))
+        except DolmenError as error:
+            return self._refused(name, begun_s, error)
+
+    def _told(self, name: str, begun_s: float, reply: Reply) -> bytes:
+        """Return a reply as it goes over the wire, and note how long it took."""
+        payload = encode_reply(reply)
+        if len(payload) > MESSAGE_LIMIT_BYTES:
+            raise InvalidRequest(
+                f"the reply has {len(payload)} bytes, more than {MESSAGE_LIMIT_BYTES}:"
+                " ask for less at a time"
+            )
+        self._figures.calls.took(name, self._clock() - begun_s)
+        return payload
+
+    def _refused(self, name: str, begun_s: float, error: DolmenError) -> bytes:
+        self._figures.calls.failed(name, error)
+        self._figures.calls.took(name, self._clock() - begun_s)
+        return encode_error(error)
 
     def closed(self) -> None:
         """See Session."""
@@ -133,7 +157,7 @@ class NamenodeSession:
         if isinstance(call, Greet):
             return self._greet(call)
         if isinstance(call, ClientCall) and self._role == CLIENT:
-            return await self._answer_client(call)
+            return await self._change_or_operate(call)
         if isinstance(call, DatanodeCall) and self._datanode is not None:
             return await self._datanode.answer(call.request)
         raise InvalidRequest(
@@ -166,16 +190,18 @@ class NamenodeSession:
             block_token_life_ms=office.settings.block_token_life_ms,
         )
 
-    async def _answer_client(self, call: ClientCall) -> Reply:
-        membership = self._office.membership
+    async def _change_or_operate(self, call: ClientCall) -> Reply:
+        office = self._office
+        membership = office.membership
         if isinstance(call.request, Mutation):
             return await membership.journal.submit(
                 lambda view, now_ms: membership.namesystem.handle(call, view, now_ms),
-                asyncio.get_running_loop().time() + WAIT_S,
+                self._clock() + WAIT_S,
             )
-        if isinstance(call.request, OperatorRead):
-            office = self._office
-            return await OperatorCalls(membership, office.topology, office.checkpoints).answer(call)
+        return await OperatorCalls(membership, office.topology, office.checkpoints).answer(call)
+
+    def _read(self, call: ClientCall) -> Reply:
+        membership = self._office.membership
         if isinstance(call.request, ReportCorruptReplica):
             hint = call.request
             membership.cluster.take_hint(hint.block_id, hint.stamp, hint.datanode_id)

@@ -34,7 +34,7 @@ from dolmen.runtime.http_bodies import (
     ReceivedBody,
     send_body,
 )
-from dolmen.runtime.http_control import serve_control
+from dolmen.runtime.http_control import Watch, asks_for_control, serve_control
 from dolmen.runtime.http_status import PATHS, status_page
 from dolmen.runtime.listening_sockets import BACKLOG, listening_socket, reset
 from dolmen.runtime.metrics import Status
@@ -161,7 +161,7 @@ class HttpListener:
         self._exchanges: dict[object, tuple[asyncio.Task[None], ReceivedBody]] = {}
         self._lingering: dict[object, aiohttp.StreamReader] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._controls: dict[object, tuple[asyncio.Task[None], asyncio.Event]] = {}
+        self._controls: set[asyncio.Task[None]] = set()
         self._ended = False
 
     async def start(self, listening: socket.socket) -> None:
@@ -174,11 +174,10 @@ class HttpListener:
             return
         self._stop_accepting()
         self._http.pre_shutdown()
-        controls = [task for task, _ in self._controls.values()]
-        for control in controls:
+        for control in self._controls:
             control.cancel()
-        if controls:
-            await asyncio.wait(controls, timeout=CLOSE_S)
+        if self._controls:
+            await asyncio.wait(self._controls, timeout=CLOSE_S)
         await self._http.shutdown(CLOSE_S)
 
     def abort(self) -> None:
@@ -222,9 +221,6 @@ class HttpListener:
         lingering = self._lingering.pop(handler, None)
         if lingering is not None:
             lingering.feed_eof()
-        _, changed = self._controls.get(handler, (None, None))
-        if changed is not None:
-            changed.set()
         task, body = self._exchanges.get(handler, (None, None))
         if task is not None and body is not None and body.complete:
             task.cancel()
@@ -278,18 +274,20 @@ class HttpListener:
     async def _control(
         self, request: web.BaseRequest, task: asyncio.Task[None]
     ) -> web.StreamResponse:
+        if not asks_for_control(request):
+            return _plain(426, "this is where control connections begin")
         self._does(request, Doing.FRESH)  # until it has said something
-        changed = asyncio.Event()
-        self._controls[request.protocol] = task, changed
-
-        def heard() -> None:
-            self._does(request, Doing.TALKING)
-
+        self._controls.add(task)
+        watch = Watch(
+            received=partial(self.received, request.protocol),
+            heard=partial(self._does, request, Doing.TALKING),
+        )
         open_session = partial(self._served.service.open_session, request.remote or "")
         try:
-            return await serve_control(request, open_session, changed, heard)
+            await serve_control(request, open_session, watch)
         finally:
-            del self._controls[request.protocol]
+            self._controls.discard(task)
+        return _broken_off(request)  # HTTP is over on this connection
 
     async def _exchange(
         self, request: web.BaseRequest, task: asyncio.Task[None]

@@ -1,4 +1,4 @@
-"""The network by HTTP: control connections are WebSockets on `/rpc`, bulk exchanges go to
+"""The network by HTTP: control connections are upgraded from `/rpc`, bulk exchanges go to
 `/blocks`.
 
 One aiohttp session pools the connections of a process; a head travels as base64 in a header, so
@@ -19,6 +19,7 @@ import socket
 import weakref
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import Any
 
 import aiohttp
@@ -36,7 +37,7 @@ from dolmen.runtime.http_bodies import (
     OutgoingPayload,
     ReceivedBody,
 )
-from dolmen.runtime.http_control import FAREWELL_S, FRAME_LIMIT_BYTES, HttpConnection
+from dolmen.runtime.http_control import UPGRADE_HEADERS, HttpConnection
 from dolmen.runtime.http_listener import HttpListener, Served, listen
 from dolmen.runtime.listening_sockets import reset_at_close
 from dolmen.runtime.metrics import Status
@@ -79,21 +80,19 @@ class HttpTransport:
         return listener
 
     async def connect(self, address: str, timeout_s: float) -> HttpConnection:
-        url = _url(address, "/rpc")
         try:
             async with asyncio.timeout(timeout_s):
-                websocket = await self._open_session().ws_connect(
-                    url,
-                    timeout=aiohttp.ClientWSTimeout(ws_close=FAREWELL_S),
-                    max_msg_size=FRAME_LIMIT_BYTES,
+                response = await self._open_session().get(
+                    _url(address, "/rpc"), headers=UPGRADE_HEADERS, allow_redirects=False
                 )
         except TimeoutError:
             raise PeerLost(f"{address} did not answer within {timeout_s:g} s") from None
-        except aiohttp.WSServerHandshakeError as error:
-            raise PeerLost(f"{address} is no daemon of Dolmen: status {error.status}") from None
         except LOST as error:
             raise PeerLost(f"cannot connect to {address}: {_reason(error)}") from error
-        connection = HttpConnection(websocket, address)
+        if response.status != HTTPStatus.SWITCHING_PROTOCOLS:
+            response.close()
+            raise PeerLost(f"{address} is no daemon of Dolmen: status {response.status}")
+        connection = HttpConnection(response, address)
         self._connections.add(connection)
         connection.ended.add_done_callback(lambda _: self._connections.discard(connection))
         return connection

@@ -2,8 +2,8 @@
 
 A *control connection* carries calls, many in flight, each one bytes message in and one out. A *bulk
 exchange* is one head and one streamed body in each direction; the peer may answer before the end of
-the request's body, fall silent, or break off. The real implementation is `http_transport` (one
-WebSocket on `/rpc`; HTTP bodies under `/blocks`), the simulated one
+the request's body, fall silent, or break off. The real implementation is `http_transport`
+(HTTP upgraded on `/rpc`; HTTP bodies under `/blocks`), the simulated one
 `dolmen.simulation.sim_transport`; one contract suite runs against both. Whatever goes wrong on the
 way is `PeerLost`, with the peer's address in its message; a port that is taken, or an address that
 is not ours, is `StartRefused`.
@@ -12,7 +12,7 @@ No call waits for ever: each has a deadline, and bodies have a progress deadline
 or received for so long), because a peer that is stopped keeps its connections open.
 """
 
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -86,8 +86,11 @@ class Outgoing:
 class Session(Protocol):
     """The server's side of one control connection."""
 
-    async def answer(self, payload: bytes) -> bytes:
-        """Return the reply to one call. Calls of one connection run concurrently."""
+    def answer(self, payload: bytes) -> bytes | Awaitable[bytes]:
+        """Return the reply to one call, or what to await for it if it waits for something.
+
+        Calls of one connection run concurrently.
+        """
 
     def closed(self) -> None:
         """The connection is gone; calls still running have been cancelled. Called once."""

@@ -122,7 +122,8 @@ class ControlServing:
 
     async def _answer(self, frame: Frame) -> None:
         try:
-            reply = await self._session.answer(frame.payload)
+            answer = self._session.answer(frame.payload)
+            reply = answer if isinstance(answer, bytes) else await answer
             if len(reply) > MESSAGE_LIMIT_BYTES:
                 raise ValueError(f"a reply of {len(reply)} bytes is over {MESSAGE_LIMIT_BYTES}")
             self._end.send(Frame(frame.number, bytes(reply)), len(reply))

@@ -50,17 +50,15 @@ def request(address: str, line: str, *fields: str) -> bytes:
 def upgrade(address: str) -> socket.socket:
     """A control connection that says nothing."""
     to = connect(address)
-    fields = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13")
-    key = "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="
-    send(to, request(address, "GET /rpc", *fields, key))
+    send(to, request(address, "GET /rpc", "Connection: Upgrade", "Upgrade: dolmen"))
     with contextlib.suppress(OSError):
         to.recv(4096)
     return to
 
 
-def frame(payload: bytes, first: int = 0x82, announced: int | None = None) -> bytes:
-    length = len(payload) if announced is None else announced
-    return struct.pack(">BBQ", first, 0x80 | 127, length) + b"\0\0\0\0" + payload
+def message(payload: bytes, announced: int | None = None) -> bytes:
+    length_bytes = len(payload) if announced is None else announced
+    return struct.pack(">QI", 1, length_bytes) + payload
 
 
 def opened(count: int, make: Callable[[int], socket.socket]) -> list[socket.socket]:
@@ -171,35 +169,35 @@ def pipelined(address: str) -> list[socket.socket]:
     return opened(10, make)
 
 
-def silent_websockets(address: str) -> list[socket.socket]:
+def silent_talkers(address: str) -> list[socket.socket]:
     return opened(1500, lambda _: upgrade(address))
 
 
-def half_frames(address: str) -> list[socket.socket]:
+def half_messages(address: str) -> list[socket.socket]:
     """Of two hundred messages the greater part: more than may be unread."""
 
     def make(number: int) -> socket.socket:
         to = upgrade(address)
         to.settimeout(0.5)
-        send(to, frame(b"x" * 1_000_000, announced=1_500_000))
+        send(to, message(b"x" * 1_000_000, announced=1_040_000))
         return to
 
     return opened(200, make)
 
 
-def wrong_frames(address: str) -> list[socket.socket]:
-    frames = (
-        frame(b"", announced=1 << 62),
-        frame(b"x" * 3_000_000),
-        frame(b"a text", 0x81),
-        frame(b"short"),
-        frame(b"", 0xFF),
-        *(frame(_RANDOM.randbytes(50)) for _ in range(20)),
+def wrong_messages(address: str) -> list[socket.socket]:
+    messages = (
+        message(b"", announced=0xFFFFFFFF),
+        message(b"x" * 3_000_000),
+        message(b"a text"),
+        message(b""),
+        b"GET /rpc HTTP/1.1\r\n\r\n",
+        *(_RANDOM.randbytes(50) for _ in range(20)),
     )
 
     def make(number: int) -> socket.socket:
         to = upgrade(address)
-        send(to, frames[number % len(frames)])
+        send(to, messages[number % len(messages)])
         return to
 
     return opened(100, make)
@@ -207,7 +205,7 @@ def wrong_frames(address: str) -> list[socket.socket]:
 
 def unread_replies(address: str) -> list[socket.socket]:
     """Calls without end, whose replies nobody reads."""
-    calls = frame(bytes(8) + b"\xc0") * 2000
+    calls = message(b"\xc0") * 2000
 
     def make(number: int) -> socket.socket:
         to = upgrade(address)
@@ -242,9 +240,9 @@ ATTACKS: tuple[Attack, ...] = (
     slow_bodies,
     wrong_lengths,
     pipelined,
-    silent_websockets,
-    half_frames,
-    wrong_frames,
+    silent_talkers,
+    half_messages,
+    wrong_messages,
     unread_replies,
     half_closed,
     crowd,

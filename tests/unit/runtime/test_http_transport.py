@@ -17,10 +17,7 @@ from dolmen.runtime.http_transport import HttpTransport
 from dolmen.runtime.transport import Body, Incoming, Outgoing, Session, body_of
 
 HEAD = base64.b64encode(b"head").decode()
-UPGRADE = (
-    "Connection: Upgrade\r\nUpgrade: websocket\r\n"
-    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
-)
+UPGRADE = "Connection: Upgrade\r\nUpgrade: dolmen\r\n"
 UPGRADED = f"GET /rpc HTTP/1.1\r\nHost: {{host}}\r\n{UPGRADE}\r\n"
 
 
@@ -112,7 +109,7 @@ def test_requests_that_make_no_sense_get_an_error_status() -> None:
         address = listener.address
         assert await status_of(address, "GET /nothing", own) == 404
         assert await status_of(address, "POST /blocks/x", own) == 405
-        assert await status_of(address, "GET /rpc", own) == 400
+        assert await status_of(address, "GET /rpc", own) == 426
         assert await status_of(address, "GET /blocks/x", own + "Dolmen-Head: %%%\r\n") == 400
         chunked = own + "Transfer-Encoding: chunked\r\n"
         assert await status_of(address, "PUT /blocks/x", chunked) == 411
@@ -154,10 +151,10 @@ def test_a_newcomer_is_served_when_all_places_are_taken_by_silent_ones() -> None
     run(scenario)
 
 
-def test_a_frame_that_is_no_call_ends_the_connection() -> None:
+def test_a_message_that_announces_too_much_ends_the_connection() -> None:
     async def scenario(service: Echo, listener: HttpListener) -> None:
         host, _, port = listener.address.rpartition(":")
-        for frame in (b"\x82\x83\0\0\0\0abc", b"\x81\x8a\0\0\0\0some text."):
+        for frame in (bytes(8) + b"\xff\xff\xff\xff", b"GET / HTTP/1.1\r\n"):
             service.closed_sessions.clear()
             reader, writer = await asyncio.open_connection(host, int(port))
             writer.write(f"GET /rpc HTTP/1.1\r\nHost: {host}\r\n{UPGRADE}\r\n".encode())
