@@ -1,6 +1,14 @@
 """Which benchmarks there are, in the order in which they run."""
 
-from benchmarks import namenode_size, read_file, repair, small_files, stat_calls, write_file
+from benchmarks import (
+    namenode_size,
+    read_file,
+    repair,
+    small_files,
+    startup,
+    stat_calls,
+    write_file,
+)
 from benchmarks.harness import Benchmark
 
 BENCHMARKS: tuple[Benchmark, ...] = (
@@ -10,6 +18,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     write_file.BENCHMARK,
     read_file.BENCHMARK,
     repair.BENCHMARK,
+    startup.BENCHMARK,
 )
 
 

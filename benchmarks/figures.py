@@ -63,7 +63,7 @@ class Line:
         assert figure is not None, "an aim is a figure or a ratio"
         more = self.unit.more_is_better
         is_met = self.subject.middle >= figure if more else self.subject.middle <= figure
-        aim = f"{'≥' if more else '≤'} {figure:,g} {self.unit.name}"
+        aim = f"{'≥' if more else '≤'} {round(figure, 2):,g} {self.unit.name}"
         return replace(self, aim=aim, is_met=is_met)
 
 

@@ -20,7 +20,15 @@ SPREAD = rf"{NUMBER} \({NUMBER}–{NUMBER}\)"
 AIM = r"(-|(ratio )?[≥≤] .*: (not )?met)"
 ROW = re.compile(rf"\S.*?  +{SPREAD} (MiB/s|per s|s|MiB) +{SPREAD} +{SPREAD} +{AIM} +\S.*")
 
-LINES = {"small-files": 2, "stat": 2, "namenode": 8, "write": 2, "read": 3, "repair": 3}
+LINES = {
+    "small-files": 2,
+    "stat": 2,
+    "namenode": 8,
+    "write": 2,
+    "read": 3,
+    "repair": 3,
+    "startup": 1,
+}
 
 
 def bench(*words: object) -> "subprocess.CompletedProcess[str]":
