@@ -6,40 +6,35 @@ becomes of its writer. Short blocks at its end are written again, with what come
 (`core/short_tail`): their bytes are read when the writer is opened, and kept after each flush.
 """
 
-import asyncio
 import contextlib
 from collections.abc import Iterator
-from types import TracebackType
 
 from dolmen.client.checksum_lists import ChecksumLists
 from dolmen.client.core.short_tail import CONSIDERED_BYTES, ShortTail, is_short, repeated_bytes
 from dolmen.client.cutting import Cutting
+from dolmen.client.draft_opening import open_draft
 from dolmen.client.links import Links
 from dolmen.client.reader import Reader, reopen_reader
-from dolmen.client.writer import ABANDONED
+from dolmen.client.writer_life import WriterLife
 from dolmen.client.written_file import WrittenFile
 from dolmen.protocol.checksums import Buffer
 from dolmen.protocol.client_messages import CommittedBlock, FileInfo
-from dolmen.protocol.draft_messages import DraftOpened, ExtendFile, OpenDraft
+from dolmen.protocol.draft_messages import DraftOpened, ExtendFile
 from dolmen.protocol.errors import (
-    DolmenError,
-    InvalidRequest,
     LeaseConflict,
-    OutcomeUnknown,
     StaleHandle,
 )
 
 
-class AppendWriter:
+class AppendWriter(WriterLife):
     """Takes the bytes that come behind those of a file, in order.
 
-    `async with` closes on success. On an exception it abandons what was not flushed, and so does
-    its collection as garbage. A write or flush that fails, or is cancelled, spoils the writer: all
-    that is left is `abandon`, which a `close` does that fails. Calls from several tasks take turns.
+    `close` flushes and lets others write the file. `abandon`, and an exception within `async with`,
+    drop what was not flushed. A write or flush that fails, or is cancelled, spoils the writer.
+    Calls from several tasks take turns.
     """
 
     def __init__(self, links: Links, opened: DraftOpened) -> None:
-        self.path = opened.path
         self.inode_id = opened.inode_id
         self.block_size_bytes = opened.block_size_bytes
         self.replication = opened.replication
@@ -49,42 +44,24 @@ class AppendWriter:
         self._draft_id = opened.draft_id
         self._tail = ShortTail(opened.length_bytes, opened.block_size_bytes)
         file = WrittenFile(opened.draft_id, opened.path, opened.replication)
-        self._cutting = Cutting(links, file, opened.block_size_bytes, self._tail.add)
-        self._turn = asyncio.Lock()
-        self._spoiled: str | None = None
-        self._info: FileInfo | None = None
+        cutting = Cutting(links, file, opened.block_size_bytes, self._tail.add)
+        super().__init__(opened.path, cutting)
 
     @property
     def length_bytes(self) -> int:
         """The file's length with all bytes taken so far."""
         return max(self.flushed_bytes, self._tail.start_bytes + self._cutting.length_bytes)
 
-    @property
-    def fewest_replicas(self) -> int:
-        """The replicas of the block that has fewest: below `replication`, if datanodes failed and
-        others could not take over, until the namenode has made the rest."""
-        return self._cutting.fewest_replicas
-
-    @property
-    def info(self) -> FileInfo:
-        """The file as `close` left it."""
-        if self._info is None:
-            raise InvalidRequest(f"{self.path} has not been closed", self.path)
-        return self._info
-
     async def write(self, data: Buffer) -> None:
         """Take the next bytes. Returns when they are copied or sent: the buffer may be reused.
 
         Waits while enough segments are on their way.
         """
-        async with self._turn:
-            self._check_open()
-            self._spoiled = "a write failed or was cancelled"
+        async with self._alone("a write failed or was cancelled"):
             with self._telling_loss():
                 if not self._cutting.length_bytes and memoryview(data).nbytes:
                     await self._cutting.put(self._tail.start())
                 await self._cutting.put(data)
-            self._spoiled = None
 
     async def flush(self) -> None:
         """Return when all bytes taken so far are on disk, and new readers see them.
@@ -92,57 +69,9 @@ class AppendWriter:
         TooFewDatanodes after `retry_for`, as `close`. LeaseConflict: another writer may have the
         file. StaleHandle: it was deleted or replaced.
         """
-        async with self._turn:
-            self._check_open()
+        async with self._alone("a flush failed or was cancelled"):
             if self._cutting.length_bytes:
-                self._spoiled = "a flush failed or was cancelled"
                 await self._extend()
-                self._spoiled = None
-
-    async def close(self, *, modified_ms: int = 0) -> FileInfo:
-        """Flush, let others write the file, and return what it is; the same when called again.
-
-        After an error the file has what was flushed before, unless it is OutcomeUnknown.
-        `modified_ms` is the file's time, if not now.
-        """
-        async with self._turn:
-            if self._info is not None:
-                return self._info
-            try:
-                self._check_open()
-                self._spoiled = "its close failed or was cancelled"
-                self._info = await self._extend(final=True, modified_ms=modified_ms)
-            except OutcomeUnknown:
-                self._cutting.release()
-                raise
-            except DolmenError:
-                await self._drop()
-                raise
-            self._cutting.release()
-            return self._info
-
-    async def abandon(self) -> None:
-        """Let go of what was not flushed, and of the file. Idempotent; never raises."""
-        if self._info is None:
-            await self._drop()
-
-    async def __aenter__(self) -> "AppendWriter":
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if kind is not None:
-            await self.abandon()
-            return
-        try:
-            await self.close()
-        except asyncio.CancelledError:
-            await self.abandon()
-            raise
 
     async def take_up(self, checksums: ChecksumLists) -> None:
         """Read what is to be written again: those of the file's short last blocks whose turn it
@@ -186,13 +115,12 @@ class AppendWriter:
             self._tail.end()
         return info
 
-    def _check_open(self) -> None:
-        if self._spoiled is not None:
-            raise InvalidRequest(f"{self.path} cannot be written: {self._spoiled}", self.path)
-        if self._info is not None:
-            raise InvalidRequest(f"{self.path} is closed", self.path)
+    async def _finish(self, modified_ms: int) -> FileInfo:
+        return await self._extend(final=True, modified_ms=modified_ms)
+
+    def _check(self) -> None:
         with self._telling_loss():
-            self._cutting.check()
+            super()._check()
 
     @contextlib.contextmanager
     def _telling_loss(self) -> Iterator[None]:
@@ -221,18 +149,12 @@ class AppendWriter:
             " flushed and are dropped"
         )
 
-    async def _drop(self) -> None:
-        if self._spoiled != ABANDONED:
-            self._spoiled = ABANDONED
-            reason = InvalidRequest(f"{self.path} cannot be written: {ABANDONED}", self.path)
-            await self._cutting.drop(reason)
-
 
 async def open_appender(
     links: Links, checksums: ChecksumLists, path: str, inode_id: int = 0
 ) -> AppendWriter:
     """Become the one writer of the file at `path`, which must be `inode_id` if that is given."""
-    opened = await links.namenode.call(OpenDraft(path, inode_id, links.host), DraftOpened)
+    opened = await open_draft(links, path, inode_id)
     writer = AppendWriter(links, opened)
     try:
         if opened.tail is not None and is_short(opened.tail.length_bytes, opened.block_size_bytes):

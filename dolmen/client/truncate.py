@@ -8,12 +8,13 @@ import contextlib
 
 from dolmen.client.checksum_lists import ChecksumLists
 from dolmen.client.cutting import Cutting
+from dolmen.client.draft_opening import open_draft
 from dolmen.client.in_order import read_in_order
 from dolmen.client.links import Links
 from dolmen.client.reader import Reader, reopen_reader
 from dolmen.client.written_file import WrittenFile
 from dolmen.protocol.client_messages import CommittedBlock, EntryKind, FileInfo, GetInfo
-from dolmen.protocol.draft_messages import DraftOpened, ExtendFile, OpenDraft
+from dolmen.protocol.draft_messages import ExtendFile
 from dolmen.protocol.errors import InvalidRequest, IsADirectory
 
 
@@ -27,8 +28,7 @@ async def truncate(
     _check(info, length_bytes)
     if length_bytes == info.length_bytes:
         return info
-    request = OpenDraft(path, info.inode_id, links.host)
-    opened = await links.namenode.call(request, DraftOpened)
+    opened = await open_draft(links, path, info.inode_id)
     file = WrittenFile(opened.draft_id, path, opened.replication)
     cutting = Cutting(links, file, opened.block_size_bytes, lambda view: None)
     try:

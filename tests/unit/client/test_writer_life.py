@@ -9,6 +9,7 @@ import pytest
 
 from dolmen.client.client import Client
 from dolmen.protocol.client_messages import AbandonFile, PublishFile, RenewLeases
+from dolmen.protocol.draft_messages import OpenDraft
 from dolmen.protocol.errors import (
     InvalidRequest,
     LeaseConflict,
@@ -223,5 +224,41 @@ def test_closing_a_spoiled_writer_fails_and_lets_others_write(visible: bool) -> 
         assert world.namenode.heard_of(RenewLeases) == []
         if visible:
             await (await client.open_appender("/a")).close()
+
+    on_world(test)
+
+
+@pytest.mark.parametrize("is_done", [False, True])
+def test_who_gives_up_opening_leaves_no_draft_behind(is_done: bool) -> None:
+    async def test(world: World, client: Client) -> None:
+        await client.write_file("/a", b"old")
+
+        async def take_long(request: Any) -> None:
+            if isinstance(request, OpenDraft):
+                await asyncio.sleep(1)
+
+        world.namenode.fault = no_fault if is_done else take_long
+        world.namenode.after = take_long if is_done else no_fault
+        opening = asyncio.create_task(client.open_appender("/a"))
+        await asyncio.sleep(0.5)
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        assert world.namenode.drafts.targets == {}
+
+    on_world(test)
+
+
+def test_who_gives_up_opening_waits_only_a_moment_for_a_namenode_that_is_silent() -> None:
+    async def test(world: World, client: Client) -> None:
+        await client.write_file("/a", b"old")
+        world.namenode.kill()
+        opening = asyncio.create_task(client.open_appender("/a"))
+        await asyncio.sleep(0.5)
+        opening.cancel()
+        start_s = asyncio.get_running_loop().time()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        assert asyncio.get_running_loop().time() - start_s < 3
 
     on_world(test)
