@@ -17,13 +17,13 @@ from typing import Any
 from datanode.access import TokenCheck
 from datanode.block_store import BlockStore
 from datanode.checks import Checks
-from datanode.copying import CopyOrder
+from datanode.pulling import PullOrder
 from datanode.reporting import Reporter
 from dolmen.protocol.datanode_messages import (
-    AnyCommand,
     CheckReplica,
     InvalidateReplica,
     QuarantineReplica,
+    ReplicaCommand,
     TransferReplica,
 )
 from dolmen.protocol.errors import DolmenError, NoSuchReplica
@@ -49,7 +49,7 @@ class CommandRunner:
     def __init__(
         self,
         store: BlockStore,
-        copy: Callable[[CopyOrder], Awaitable[None]],
+        copy: Callable[[PullOrder], Awaitable[None]],
         tokens: TokenCheck,
         checks: Checks,
         reporter: Reporter,
@@ -73,7 +73,7 @@ class CommandRunner:
         """How many replicas wait to be deleted or put aside."""
         return len(self._removals)
 
-    def take(self, command: AnyCommand) -> None:
+    def take(self, command: ReplicaCommand) -> None:
         """Queue an order; report it as failed if too many wait."""
         try:
             if isinstance(command, TransferReplica):
@@ -132,7 +132,7 @@ class CommandRunner:
     async def _transfer(self, command: TransferReplica) -> None:
         block = (command.block_id, command.stamp)
         token = self._tokens.open_signed(command.token, block, Access.COPY)
-        order = CopyOrder(
+        order = PullOrder(
             command.token, *block, command.length_bytes, command.digest, token.targets
         )
         await self._copy(order)

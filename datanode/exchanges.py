@@ -10,7 +10,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from datanode.access import TokenCheck
-from datanode.copying import CopyOrder, ReplicaCopier
+from datanode.copying import ReplicaCopier
+from datanode.pulling import PullOrder
 from datanode.reading import ReplicaReader
 from datanode.segments import SegmentReceiver
 from datanode.writing import ReplicaWriter
@@ -157,7 +158,7 @@ class BlockService:
         token = handlers.tokens.open(head, Access.COPY)
         if head.length_bytes > token.length_limit_bytes:
             raise AccessDenied(f"the token allows {token.length_limit_bytes} bytes")
-        order = CopyOrder(
+        order = PullOrder(
             head.token, head.block_id, head.stamp, head.length_bytes, head.digest, token.targets
         )
         await handlers.copier.copy(order, None)

@@ -17,6 +17,7 @@ from datanode.identity import Membership
 from datanode.options import DatanodeOptions
 from datanode.serving import Serving
 from dolmen import __version__
+from dolmen.protocol.client_messages import Done, LocatedBlocks
 from dolmen.protocol.control_messages import (
     PROTOCOL_VERSION,
     Call,
@@ -30,8 +31,11 @@ from dolmen.protocol.control_messages import (
 from dolmen.protocol.datanode_messages import (
     AwaitCommands,
     Commands,
+    FileHashed,
+    HashFile,
     Heartbeat,
     HeartbeatTaken,
+    LocateToHash,
     RegisterDatanode,
     Registered,
     ReportBlocks,
@@ -165,6 +169,7 @@ class ControlLoop:
                 self._send_heartbeats(connection, serving, registered.heartbeat_interval_ms / 1000),
                 self._take_commands(connection, serving),
                 self._report(connection, serving),
+                self._hash(connection, serving),
                 serving.watch.wait_changed(),
                 connection.wait_closed(),
             )
@@ -248,7 +253,10 @@ class ControlLoop:
             taken = await self._call(connection, wait, Commands, PATIENCE_MS / 1000)
             self._check_same_epoch(taken.epoch)
             for command in taken.commands:
-                serving.commands.take(command)
+                if isinstance(command, HashFile):
+                    serving.hasher.order(command)
+                else:
+                    serving.commands.take(command)
 
     def _check_same_epoch(self, epoch: int) -> None:
         if epoch != self._epoch:
@@ -259,6 +267,15 @@ class ControlLoop:
             await self._call(connection, DatanodeCall(report), ReportTaken)
 
         await serving.reporter.run(serving.store, send)
+
+    async def _hash(self, connection: Connection, serving: Serving) -> None:
+        async def locate(request: LocateToHash) -> LocatedBlocks:
+            return await self._call(connection, DatanodeCall(request), LocatedBlocks)
+
+        async def tell(hashed: FileHashed) -> None:
+            await self._call(connection, DatanodeCall(hashed), Done)
+
+        await serving.hasher.run(locate, tell)
 
 
 async def until_first_ends(*steps: Coroutine[Any, Any, None]) -> None:

@@ -9,7 +9,9 @@ from datanode.commands import CommandRunner
 from datanode.copying import ReplicaCopier
 from datanode.core.throttle import Throttle
 from datanode.exchanges import BlockService, Handlers
+from datanode.hashing import FileHasher
 from datanode.identity import Membership, check_some_left
+from datanode.pulling import ReplicaPuller
 from datanode.reading import ReplicaReader
 from datanode.reporting import Reporter
 from datanode.segments import HOP_DEADLINE_CONNECTS, SegmentReceiver
@@ -18,6 +20,9 @@ from datanode.writing import ReplicaWriter
 from dolmen.protocol.datanode_messages import Health, StorageStatus
 from dolmen.runtime.machine import Machine
 from dolmen.runtime.settings import Settings
+
+HASHING_SHARE = 0.5
+"""Of the repair rate: as with scrubbing, repair and readers come first."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,7 @@ class Serving:
     service: BlockService
     care: Care
     watch: VolumeWatch
+    hasher: FileHasher
 
     @property
     def load(self) -> int:
@@ -58,7 +64,8 @@ async def open_serving(
     tokens = TokenCheck(member.keys, member.datanode_id, machine.wall_clock_ms)
     writer = ReplicaWriter(store)
     base_s = settings.connect_timeout_ms / 1000 * HOP_DEADLINE_CONNECTS
-    copier = ReplicaCopier(machine.transport, store, writer, base_s, reporter.bad_source)
+    puller = ReplicaPuller(machine.transport, base_s, reporter.bad_source)
+    copier = ReplicaCopier(puller, store, writer)
     throttle = Throttle(settings.repair_rate_bytes, now_s)
     care = take_care(store, reporter, machine, settings)
     commands = CommandRunner(
@@ -73,4 +80,6 @@ async def open_serving(
             copier,
         )
     )
-    return Serving(store, reporter, commands, service, care, watch)
+    hashing_throttle = Throttle(max(1, int(settings.repair_rate_bytes * HASHING_SHARE)), now_s)
+    hasher = FileHasher(puller, hashing_throttle)
+    return Serving(store, reporter, commands, service, care, watch, hasher)

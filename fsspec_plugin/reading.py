@@ -279,6 +279,7 @@ def reopen(
     return file
 
 
-def _identity(reader: Reader) -> tuple[int, int, bytes]:
+def _identity(reader: Reader) -> tuple[int, int, int]:
+    """Return what names the bytes of a file: its hash may come to be known later."""
     info = reader.info
-    return info.inode_id, info.length_bytes, info.content_hash
+    return info.inode_id, info.length_bytes, info.cut_txid

@@ -7,17 +7,20 @@ that fetches them, and are void with the connection: whatever still holds is pla
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from dolmen.protocol.client_messages import Done, LocatedBlocks
 from dolmen.protocol.datanode_messages import (
     AnyCommand,
     AwaitCommands,
     Commands,
     DatanodeReply,
     DatanodeRequest,
+    FileHashed,
     Heartbeat,
     HeartbeatTaken,
+    LocateToHash,
     RegisterDatanode,
     Registered,
     ReportBlocks,
@@ -78,6 +81,7 @@ class Membership:
     keys: ClusterKeys
     epoch: int
     heartbeat_interval_ms: int
+    wall_clock_ms: Callable[[], int]
     connected: "dict[str, DatanodeConnection]" = field(default_factory=dict)
 
     def deliver(self, dispatches: Iterable[Dispatch]) -> None:
@@ -98,7 +102,7 @@ class DatanodeConnection:
         self._reporting = asyncio.Lock()
         self.outbox = Outbox()
 
-    async def answer(self, request: DatanodeRequest) -> DatanodeReply:
+    async def answer(self, request: DatanodeRequest) -> DatanodeReply | LocatedBlocks | Done:
         """Answer one call. DolmenError refuses it."""
         if isinstance(request, RegisterDatanode):
             return await self._register(request)
@@ -117,6 +121,10 @@ class DatanodeConnection:
                 patience_s = min(max(patience_ms, 0) / 1000, PATIENCE_LIMIT_S)
                 commands = await self.outbox.take(patience_s)
                 return Commands(self._membership.epoch, commands)
+            case LocateToHash():
+                return self._locate_to_hash(datanode_id, request)
+            case FileHashed():
+                return await self._take_hash(datanode_id, request)
 
     def closed(self) -> None:
         """The connection is gone: its datanode is STALE, unless it has a newer one."""
@@ -173,8 +181,39 @@ class DatanodeConnection:
             with journal.snapshot() as view:
                 journal.wake(cluster.take_changes(self._registered_id(), changes, view))
             await asyncio.sleep(0)
-        now_ms = int(asyncio.get_running_loop().time() * 1000)
+        now_ms = _loop_ms()
         cluster.take_failures(self._registered_id(), report.failed_commands, now_ms)
         dispatches = cluster.take_checked(self._registered_id(), report.checked, now_ms)
         self._membership.deliver(dispatches)
         return ReportTaken()
+
+    # ------------------------------------------------------------ hashes of files
+
+    def _locate_to_hash(self, datanode_id: str, request: LocateToHash) -> LocatedBlocks:
+        membership = self._membership
+        hashing, datanode = (
+            membership.cluster.hashing,
+            membership.cluster.datanodes.get(datanode_id),
+        )
+        hashing.heard(datanode_id, request.inode_id, request.changed_txid, _loop_ms())
+        host = "" if datanode is None else datanode.host
+        with membership.journal.snapshot() as view:
+            now_ms = membership.wall_clock_ms()
+            return membership.namesystem.locate_to_hash(request, host, view, now_ms)
+
+    async def _take_hash(self, datanode_id: str, report: FileHashed) -> Done:
+        membership = self._membership
+        hashing = membership.cluster.hashing
+        hashing.heard(datanode_id, report.inode_id, report.changed_txid, _loop_ms())
+        try:
+            if not report.problem:
+                await membership.journal.submit(
+                    lambda view, now_ms: membership.namesystem.take_hash(report, view, now_ms)
+                )
+        finally:
+            hashing.ended(report, _loop_ms())
+        return Done()
+
+
+def _loop_ms() -> int:
+    return int(asyncio.get_running_loop().time() * 1000)

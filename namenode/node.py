@@ -25,6 +25,7 @@ from namenode.core.case import NamesystemSettings
 from namenode.core.cluster import Cluster, ClusterOptions, Means
 from namenode.core.datanodes import Patience
 from namenode.core.dispatch import Moment
+from namenode.core.hashing import HashingOptions
 from namenode.core.invariants import check_invariants
 from namenode.core.namesystem import Namesystem
 from namenode.core.outcome import Effect
@@ -158,6 +159,7 @@ class Namenode:
             keys=keys,
             epoch=store.epoch,
             heartbeat_interval_ms=settings.heartbeat_interval_ms,
+            wall_clock_ms=self._machine.wall_clock_ms,
         )
 
     async def _run(self, journal: Journal, ticks: Ticks) -> None:
@@ -292,6 +294,7 @@ def _cluster_options(settings: Settings) -> ClusterOptions:
             order_repeat_ms=settings.dead_after_ms,
             token_life_ms=settings.block_token_life_ms,
         ),
+        hashing=HashingOptions(settings.hash_after_ms, settings.repair_rate_bytes),
         software_version=__version__,
     )
 

@@ -22,7 +22,7 @@ from namenode.core.datanodes import Liveness
 from namenode.core.figures import ClusterFigures
 from namenode.core.lookup import load_meta
 from namenode.core.records import AdminState
-from namenode.core.tables import DETACHED, DOOMED, LEASES, REPLICAS
+from namenode.core.tables import DETACHED, DOOMED, LEASES, REPLICAS, UNHASHED
 from namenode.datanode_calls import Membership
 from namenode.rpc import RpcFigures
 from namenode.store import Store
@@ -80,6 +80,7 @@ class NamenodeStatus:
         store = self.store
         with store.tables.snapshot() as view:
             leases, doomed = view.count(LEASES), view.count(DOOMED) + view.count(DETACHED)
+            unhashed = view.count(UNHASHED)
         with store.soft.snapshot() as soft:
             replicas = soft.count(REPLICAS)
         yield gauge("dolmen_namenode_leases", "Files that are being written.", leases)
@@ -87,6 +88,11 @@ class NamenodeStatus:
             "dolmen_namenode_doomed",
             "Deleted files and trees whose blocks are still to be given up.",
             doomed,
+        )
+        yield gauge(
+            "dolmen_namenode_unhashed",
+            "Files that grew, were cut or joined, and whose hash is still to be computed.",
+            unhashed,
         )
         yield gauge("dolmen_namenode_replicas", "Replicas that datanodes have reported.", replicas)
         sizes = {"namespace": store.tables.used_bytes(), "replicas": store.soft.used_bytes()}

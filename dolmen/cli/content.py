@@ -11,7 +11,7 @@ from dolmen.cli.session import Failures, Session, run
 from dolmen.cli.sources import find_sources
 from dolmen.cli.streams import fetch_to_standard_output
 from dolmen.protocol.client_messages import EntryKind, FileInfo
-from dolmen.protocol.errors import DataDamaged, IsADirectory
+from dolmen.protocol.errors import IsADirectory, TryAgain
 
 
 @click.command()
@@ -85,7 +85,10 @@ def _recorded_hash(info: FileInfo) -> str:
     if info.kind is EntryKind.DIRECTORY:
         raise IsADirectory("is a directory: only a file has a checksum", info.path)
     if not info.content_hash:
-        raise DataDamaged("no checksum is recorded for this file", info.path)
+        raise TryAgain(
+            "it grew, was cut or joined a while ago, and its checksum is computed again: try later",
+            info.path,
+        )
     return info.content_hash.hex()
 
 

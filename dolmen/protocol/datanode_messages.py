@@ -154,14 +154,42 @@ class AwaitCommands(Request, frozen=True, tag=54):
     patience_ms: int
 
 
-DatanodeRequest = RegisterDatanode | Heartbeat | ReportBlocks | ReportChanges | AwaitCommands
+class LocateToHash(Request, frozen=True, tag=55):
+    """→ LocatedBlocks: a page of the file that this datanode was told to hash, and a sign that it
+    is at it. StaleHandle when the file is another now, or the order is void."""
+
+    inode_id: int
+    changed_txid: int
+    first_index: int
+
+
+class FileHashed(Request, frozen=True, tag=56):
+    """→ Done. The hash of all bytes of a file as it is since `changed_txid`; empty, with the
+    `problem`, if it could not be computed."""
+
+    inode_id: int
+    changed_txid: int
+    content_hash: bytes
+    problem: str = ""
+
+
+DatanodeRequest = (
+    RegisterDatanode
+    | Heartbeat
+    | ReportBlocks
+    | ReportChanges
+    | AwaitCommands
+    | LocateToHash
+    | FileHashed
+)
 
 
 # ---------------------------------------------------------------- commands
 
 
 class Command(msgspec.Struct, frozen=True, array_like=True):
-    """Base of all commands. Each names block and stamp; both must fit what the datanode holds."""
+    """Base of all commands. Each but HashFile names block and stamp; both must fit what the
+    datanode holds."""
 
 
 class TransferReplica(Command, frozen=True, tag=1):
@@ -196,7 +224,16 @@ class QuarantineReplica(Command, frozen=True, tag=5):
     stamp: int
 
 
-AnyCommand = TransferReplica | InvalidateReplica | CheckReplica | QuarantineReplica
+class HashFile(Command, frozen=True, tag=6):
+    """Read a file whole, as it is since `changed_txid`, and tell its hash; void with the connection
+    that it came over."""
+
+    inode_id: int
+    changed_txid: int
+
+
+ReplicaCommand = TransferReplica | InvalidateReplica | CheckReplica | QuarantineReplica
+AnyCommand = ReplicaCommand | HashFile
 
 
 # ---------------------------------------------------------------- replies

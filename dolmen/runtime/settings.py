@@ -77,6 +77,13 @@ class Settings:
         "How long the blocks of a deleted or replaced file are kept for those who read it: longer"
         " than opening a file and asking for its next blocks takes.",
     )
+    hash_after_ms: int = row(
+        DURATION,
+        "1min",
+        ("10ms", "1d"),
+        "How long a file that grew, was cut or joined is left alone before its whole hash is"
+        " computed again: longer than the pause between two appends, as each makes it void.",
+    )
     scrub_period_ms: int = row(
         DURATION,
         "14d",

@@ -40,6 +40,7 @@ SETTINGS = Settings(
     block_token_life_ms=20_000,
     lease_soft_limit_ms=40_000,
     lease_hard_limit_ms=60_000,
+    hash_after_ms=4_000,
     scrub_period_ms=300_000,
 )
 """Times as by default, but where a run would be too short to see them pass."""

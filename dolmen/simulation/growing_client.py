@@ -10,7 +10,10 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
+import xxhash
+
 from dolmen.client.append_writer import AppendWriter
+from dolmen.protocol.client_messages import FileInfo
 from dolmen.protocol.errors import DolmenError, LeaseConflict, NoSuchPath, StaleHandle
 from dolmen.simulation.finding import CheckFailed
 from dolmen.simulation.growing_model import Content, Cut, Extend, Join, Measure, Start
@@ -62,6 +65,7 @@ class GrowingClient(RecordedClient):
             async with await self.client.open_reader(path) as reader:
                 await asyncio.sleep(pause_s)
                 data = await reader.read_at(0, reader.length_bytes)
+                check_hash(reader.info, data)
                 return Node(Content.of(bytes(data)), reader.info.replication)
 
         node = await self._ask(Look(path), read(), lambda node: node)
@@ -146,6 +150,16 @@ class GrowingClient(RecordedClient):
             call.lost()  # it may have been made, and then taken by somebody else
         else:
             call.not_done()
+
+
+def check_hash(info: FileInfo, data: bytes | bytearray) -> None:
+    """Raise if a file has a hash, and it is not that of its bytes."""
+    if info.content_hash and info.content_hash != xxhash.xxh3_128_digest(data):
+        raise CheckFailed(
+            f"{info.path}, inode {info.inode_id}: the hash is not that of its"
+            f" {info.length_bytes} bytes",
+            (info.path,),
+        )
 
 
 async def _write(writer: AppendWriter, piece: Content, *, is_last: bool) -> None:

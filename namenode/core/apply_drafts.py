@@ -1,10 +1,15 @@
-"""Applies the edits by which published files grow, shrink and are joined: their blocks move."""
+"""Applies the edits by which published files grow, shrink and are joined: their blocks move.
+
+With the blocks their whole hash is gone; the edit that brings it back is here, too.
+"""
 
 from dolmen.protocol.client_messages import EntryKind
+from dolmen.protocol.errors import DataDamaged
 from namenode.core import tables
 from namenode.core.change import Change, Handlers, replace
 from namenode.core.edits import (
     BlocksMoved,
+    ContentHashed,
     DraftAttached,
     FileExtended,
     FileJoined,
@@ -87,15 +92,15 @@ def _count(change: Change, inode: Inode, blocks: int, length_bytes: int) -> None
 
 def _extend(change: Change, edit: FileExtended) -> None:
     inode = load_inode(change.writer, edit.inode_id)
-    change.put_inode(
-        replace(
-            inode,
-            modified_ms=edit.modified_ms,
-            content_hash=b"",
-            changed_txid=change.txid,
-            cut_txid=change.txid if edit.cut else inode.cut_txid,
-        )
+    extended = replace(
+        inode,
+        modified_ms=edit.modified_ms,
+        content_hash=b"",
+        changed_txid=change.txid,
+        cut_txid=change.txid if edit.cut else inode.cut_txid,
     )
+    change.put_inode(extended)
+    change.note_hash(extended, edit.time_ms)
 
 
 def _join(change: Change, edit: FileJoined) -> None:
@@ -103,7 +108,19 @@ def _join(change: Change, edit: FileJoined) -> None:
     change.writer.delete(tables.ENTRIES, tables.entry_key(inode.parent_id, inode.name))
     change.touch_directory(inode.parent_id, -1, edit.time_ms)
     change.delete_inode(inode.inode_id)
+    change.writer.delete(tables.UNHASHED, tables.number_key(inode.inode_id))
     change.set_meta(files=change.meta.files - 1)
+
+
+def _hash(change: Change, edit: ContentHashed) -> None:
+    inode = load_inode(change.writer, edit.inode_id)
+    if inode.changed_txid != edit.changed_txid:
+        raise DataDamaged(
+            f"inode {edit.inode_id} is of transaction {inode.changed_txid}, and gets the hash of"
+            f" what it was at {edit.changed_txid}"
+        )
+    change.put_inode(replace(inode, content_hash=edit.content_hash))
+    change.writer.delete(tables.UNHASHED, tables.number_key(inode.inode_id))
 
 
 HANDLERS: Handlers = {
@@ -112,4 +129,5 @@ HANDLERS: Handlers = {
     BlocksMoved: _move,
     FileExtended: _extend,
     FileJoined: _join,
+    ContentHashed: _hash,
 }

@@ -109,18 +109,19 @@ def _publish(change: Change, edit: FilePublished) -> None:
     inode = load_inode(change.writer, edit.inode_id)
     place(change, edit.inode_id, edit.parent_id, edit.name)
     change.touch_directory(edit.parent_id, 1 if replaced_id is None else 0, edit.time_ms)
-    change.put_inode(
-        replace(
-            inode,
-            parent_id=edit.parent_id,
-            name=edit.name,
-            published=True,
-            length_bytes=edit.length_bytes,
-            content_hash=edit.content_hash,
-            modified_ms=edit.modified_ms,
-            changed_txid=change.txid,
-        )
+    published = replace(
+        inode,
+        parent_id=edit.parent_id,
+        name=edit.name,
+        published=True,
+        length_bytes=edit.length_bytes,
+        content_hash=edit.content_hash,
+        modified_ms=edit.modified_ms,
+        changed_txid=change.txid,
     )
+    change.put_inode(published)
+    if published.lacks_hash:
+        change.note_hash(published, edit.time_ms)
     change.writer.delete(tables.LEASES, tables.number_key(edit.inode_id))
     meta = change.meta
     change.set_meta(files=meta.files + 1, blocks=meta.blocks + inode.block_count)

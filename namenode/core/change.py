@@ -45,6 +45,14 @@ class Change:
         next_id = max(self.meta.next_inode_id, inode.inode_id + 1)
         self.set_meta(next_inode_id=next_id)
 
+    def note_hash(self, inode: Inode, time_ms: int) -> None:
+        """Note whether a file's hash is to be computed, and since when."""
+        key = tables.number_key(inode.inode_id)
+        if inode.lacks_hash:
+            self.writer.put(tables.UNHASHED, key, tables.number_key(time_ms))
+        else:
+            self.writer.delete(tables.UNHASHED, key)
+
     def delete_inode(self, inode_id: int) -> None:
         """Remove an inode."""
         self.writer.delete(tables.INODES, tables.number_key(inode_id))
@@ -69,6 +77,8 @@ class Change:
         """Move a file, which has no entry any more, to those whose blocks go when due."""
         if inode.published:
             self.set_meta(files=self.meta.files - 1, blocks=self.meta.blocks - inode.block_count)
+        if inode.lacks_hash:
+            self.writer.delete(tables.UNHASHED, tables.number_key(inode.inode_id))
         self.put_inode(
             replace(
                 inode,

@@ -35,6 +35,7 @@ from namenode.core.datanodes import Datanodes, DatanodeState, Liveness, Patience
 from namenode.core.deletions import vouch
 from namenode.core.dispatch import Dispatch, Moment
 from namenode.core.figures import ClusterFigures, gather
+from namenode.core.hashing import Hashing, HashingOptions
 from namenode.core.inspection import Sight
 from namenode.core.intake import Intake
 from namenode.core.joining import check_may_join
@@ -81,6 +82,7 @@ class ClusterOptions(msgspec.Struct, frozen=True):
     safe_mode: SafeModeOptions
     repair: RepairOptions
     upkeep: UpkeepOptions
+    hashing: HashingOptions
     software_version: str = ""
 
 
@@ -108,6 +110,7 @@ class Cluster:
         self._safe_mode = SafeMode(options.safe_mode, load_meta(view).blocks)
         self._intake = Intake(self.datanodes, self._assessor, self._redundancy, self._safe_mode)
         self.balancer = Balancer(self.datanodes, self._assessor, self._redundancy)
+        self.hashing = Hashing(options.hashing, self.datanodes, self._news)
         parts = Parts(
             self.datanodes,
             self._assessor,
@@ -117,6 +120,7 @@ class Cluster:
             means.keys,
             self._news,
             self.balancer,
+            self.hashing,
         )
         self._upkeep = Upkeep(options.upkeep, parts)
         self.verifier = Verifier(self.datanodes)
@@ -193,6 +197,7 @@ class Cluster:
         if before is not None:
             self._redundancy.forget_target(request.datanode_id)
             self._upkeep.look_again(before.orders)
+        self.hashing.forget_datanode(request.datanode_id)
         storages = list(known_storages(request, view))
         change = self.datanodes.join(DATANODE.decode(value), request, storages)
         datanode = self.datanodes.get(request.datanode_id)
@@ -220,6 +225,7 @@ class Cluster:
         if datanode is not None and datanode.connected:
             self._upkeep.look_again(datanode.orders)
             self.datanodes.lose(datanode_id)
+            self.hashing.forget_datanode(datanode_id)
             self._news.say(f"datanode {datanode_id} is STALE: its connection is lost")
 
     def hear(self, datanode_id: str, heartbeat: Heartbeat) -> None:

@@ -74,7 +74,7 @@ def _edits(case: Case, target: Inode, sources: list[Inode]) -> Iterator[AnyEdit]
         yield from moves(source.inode_id, 0, source.block_count, target.inode_id)
         yield FileJoined(source.inode_id, case.now_ms)
     if any(source.block_count for source in sources):
-        yield FileExtended(target.inode_id, case.now_ms)
+        yield FileExtended(target.inode_id, case.now_ms, time_ms=case.now_ms)
 
 
 def _info(case: Case, names: Names, target: Inode, sources: list[Inode]) -> FileInfo:

@@ -224,6 +224,7 @@ class FileExtended(Edit, frozen=True, tag=25):
     inode_id: int
     modified_ms: int
     cut: bool = False
+    time_ms: int = 0
 
 
 class FileJoined(Edit, frozen=True, tag=26):
@@ -231,6 +232,14 @@ class FileJoined(Edit, frozen=True, tag=26):
 
     inode_id: int
     time_ms: int
+
+
+class ContentHashed(Edit, frozen=True, tag=27):
+    """The hash of a file's bytes as they are since `changed_txid` was computed from its blocks."""
+
+    inode_id: int
+    changed_txid: int
+    content_hash: bytes
 
 
 AnyEdit = (
@@ -260,6 +269,7 @@ AnyEdit = (
     | BlocksMoved
     | FileExtended
     | FileJoined
+    | ContentHashed
 )
 
 EDIT_LIMIT_BYTES = 64 * 1024

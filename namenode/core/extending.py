@@ -143,7 +143,7 @@ def _edits(case: Case, request: ExtendFile, plan: _Plan) -> Iterator[AnyEdit]:
     yield from moves(draft.inode_id, 0, plan.moved, target.inode_id)
     if not plan.nothing:
         modified_ms = request.modified_ms or case.now_ms
-        yield FileExtended(target.inode_id, modified_ms, plan.cut)
+        yield FileExtended(target.inode_id, modified_ms, plan.cut, case.now_ms)
     elif request.modified_ms:
         yield AttributesSet(target.inode_id, case.now_ms, modified_ms=request.modified_ms)
     if request.final:

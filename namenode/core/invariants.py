@@ -78,6 +78,7 @@ class _Checker:
             else:
                 yield from self._file_problems(inode)
         yield from self._draft_problems()
+        yield from self._hash_problems()
         yield from self._reference_problems()
         yield from self._block_problems()
         yield from self._counter_problems()
@@ -148,6 +149,15 @@ class _Checker:
                     f"inode {inode_id} names the draft {named[inode_id]}, and"
                     f" {drafts.get(inode_id)} is its draft"
                 )
+
+    def _hash_problems(self) -> Iterator[str]:
+        noted = {tables.read_number(key) for key, _ in self._view.scan(tables.UNHASHED)}
+        lacking = {inode_id for inode_id, inode in self._inodes.items() if inode.lacks_hash}
+        for inode_id in sorted(noted ^ lacking):
+            yield (
+                f"inode {inode_id}: lacks its hash {inode_id in lacking},"
+                f" is noted for that {inode_id in noted}"
+            )
 
     def _reference_problems(self) -> Iterator[str]:
         for inode_id in sorted(self._detached - self._inodes.keys()):

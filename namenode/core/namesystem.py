@@ -20,6 +20,7 @@ from dolmen.protocol.client_messages import (
     GetInfo,
     ListDirectory,
     LocateBlocks,
+    LocatedBlocks,
     MakeDirectory,
     OpenFile,
     PublishFile,
@@ -37,7 +38,7 @@ from dolmen.protocol.control_messages import (
     decode_reply,
     encode_reply,
 )
-from dolmen.protocol.datanode_messages import RegisterDatanode
+from dolmen.protocol.datanode_messages import FileHashed, LocateToHash, RegisterDatanode
 from dolmen.protocol.draft_messages import (
     ConcatFiles,
     ExtendFile,
@@ -55,6 +56,7 @@ from namenode.core import (
     admin_states,
     blocks,
     concat,
+    content_hashes,
     drafts,
     extending,
     files,
@@ -214,6 +216,19 @@ class Namesystem:
     def register_datanode(self, request: RegisterDatanode, view: View, now_ms: int) -> Outcome:
         """Decide what is new about a datanode that registers: often nothing."""
         return membership.register_datanode(request, view)
+
+    def locate_to_hash(
+        self, request: LocateToHash, host: str, view: View, now_ms: int
+    ) -> LocatedBlocks:
+        """Answer a datanode on this host that reads a file whole."""
+        case = Case(self._world, view, now_ms, Caller(bytes(CLIENT_ID_BYTES), ""))
+        return content_hashes.locate_to_hash(case, self._opened, request, host)
+
+    def take_hash(self, request: FileHashed, view: View, now_ms: int) -> Outcome:
+        """Decide what a datanode has computed. Nothing changes in safe mode: it is done again."""
+        if self._world.knowledge.in_safe_mode() is not None:
+            return Outcome(Done())
+        return content_hashes.take_hash(view, request)
 
     def raise_epoch(self, view: View, now_ms: int) -> Outcome:
         """Decide the next epoch: this namenode becomes active (rule 23)."""

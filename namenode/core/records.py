@@ -81,6 +81,12 @@ class Inode(Record, frozen=True):
     cut_txid: int = 0  # when bytes were last taken away from it
     hidden: bool = False  # never stood in a directory: keeps what a file gave up for its readers
 
+    @property
+    def lacks_hash(self) -> bool:
+        """Whether this is a file with bytes, still published, whose hash nobody knows."""
+        kept = self.published and not self.doomed_due_ms
+        return kept and self.length_bytes > 0 and not self.content_hash
+
 
 class Block(Record, frozen=True):
     """One block of one file. `expected` are the storages or datanodes its pipeline was given."""

@@ -25,6 +25,7 @@ from namenode.core.deletions import (
     overdue_orders,
 )
 from namenode.core.dispatch import Dispatch, Moment
+from namenode.core.hashing import Hashing
 from namenode.core.intake import Intake
 from namenode.core.news import News
 from namenode.core.redundancy import Need, Plan, Redundancy
@@ -36,8 +37,9 @@ FRUITLESS_LIMIT = 1024
 next round: all datanodes are busy, or full. Some 40 ms of a round."""
 
 UNSOUND, ORPHANS, REPEATS, BALANCE = "unsound", "orphans", "repeats", "balance"
+HASHES = "hashes"
 """What a round does beside repair and excess: worthless replicas, blocks of no file, orders, and
-balancing last."""
+last balancing and the hashes of files."""
 
 
 class UpkeepOptions(msgspec.Struct, frozen=True):
@@ -59,6 +61,7 @@ class Parts(msgspec.Struct, frozen=True):
     keys: ClusterKeys
     news: News
     balancer: Balancer
+    hashing: Hashing
 
 
 class Rounds:
@@ -104,6 +107,7 @@ class Rounds:
         ]
         self._left[REPEATS] = len(self._overdue)
         self._left[BALANCE] = to_move
+        self._left[HASHES] = self._parts.hashing.begin_round(SLICE, now.loop_ms)
         self._left = {what: count for what, count in self._left.items() if count}
 
     def step(self, tables: Tables, now: Moment) -> list[Dispatch]:
@@ -132,6 +136,8 @@ class Rounds:
         if what == BALANCE:
             plans = self._parts.balancer.step(limit, tables, now.loop_ms)
             return [self._transfer(plan, now) for plan in plans]
+        if what == HASHES:
+            return self._parts.hashing.step(limit, tables, now)
         if what == ORPHANS:
             self._drop_orphans(limit, tables)
         elif self._datanodes.vanished() is None:

@@ -53,6 +53,8 @@ DETACHED = "detached"
 """inode id (8) → due ms (8): directories cut off from the tree, still to be taken apart."""
 DOOMED = "doomed"
 """due ms (8), inode id (8) → empty: files deleted or replaced, whose blocks go when due."""
+UNHASHED = "unhashed"
+"""inode id (8) → since ms (8): the files whose hash is not known and is to be computed."""
 DATANODES = "datanodes"
 """datanode id (text) → Datanode: every datanode that ever registered."""
 STORAGES = "storages"
@@ -69,6 +71,7 @@ DURABLE_TABLES = (
     ANSWERED_TIMES,
     DETACHED,
     DOOMED,
+    UNHASHED,
     DATANODES,
     STORAGES,
 )

@@ -10,7 +10,16 @@ from dolmen.simulation.cluster import SimCluster
 from dolmen.simulation.lives import Lives
 from dolmen.simulation.sim_storage import SimDirectory, SimStorage
 from namenode.core.records import BLOCK, INODE, Block, Inode
-from namenode.core.tables import BLOCKS, DETACHED, DOOMED, INODES, LEASES, View, number_key
+from namenode.core.tables import (
+    BLOCKS,
+    DETACHED,
+    DOOMED,
+    INODES,
+    LEASES,
+    UNHASHED,
+    View,
+    number_key,
+)
 
 
 class Stored:
@@ -28,6 +37,7 @@ class Stored:
                 self.inodes[inode.inode_id] = inode
             self.leases = view.count(LEASES)
             self.doomed = view.count(DOOMED) + view.count(DETACHED)
+            self.unhashed = view.count(UNHASHED)
 
 
 def read_stored(cluster: SimCluster) -> Stored | None:
@@ -74,11 +84,12 @@ def find_blocks(cluster: SimCluster, paths: Iterable[str]) -> list[str]:
     return [
         f"{block.block_id:016x}"
         for block in stored.blocks.values()
-        if _path_of(stored, stored.inodes.get(block.inode_id)).startswith(tuple(named))
+        if path_of(stored, stored.inodes.get(block.inode_id)).startswith(tuple(named))
     ]
 
 
-def _path_of(stored: Stored, inode: Inode | None) -> str:
+def path_of(stored: Stored, inode: Inode | None) -> str:
+    """Return where an inode stands, or what is left of that."""
     names: list[str] = []
     while inode is not None and inode.name:
         names.append(inode.name)

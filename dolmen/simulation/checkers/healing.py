@@ -3,8 +3,8 @@
 Within a bound computed from the settings and the bytes that are stored, every block is on as many
 disks as wanted (no more, no fewer), on two racks if there are two and two are wanted, each replica
 with the bytes that were committed; nothing is missing, under way, unfinished or kept of what was
-deleted; no disk holds a replica of no block. The disks are looked at, not only the report, and the
-report must count what is on them.
+deleted; no file lacks its hash; no disk holds a replica of no block. The disks are looked at, not
+only the report, and the report must count what is on them.
 
 It cannot see how long something took while faults went on, and with faults that destroy disks a
 block whose every replica was destroyed is let go: property 1 says whether it was.
@@ -20,6 +20,7 @@ from dolmen.simulation.checkers.disks import DiskReplica, Stored, replicas_on
 from dolmen.simulation.cluster import SimCluster
 from dolmen.simulation.finding import CheckFailed
 from dolmen.simulation.versions import Versions
+from namenode.core.hashing import LAST_PAUSE_MS
 from namenode.core.records import Block, Inode
 from namenode.core.redundancy import TRANSFER_PATIENCE_MS
 
@@ -27,6 +28,9 @@ POLL_S = 1.0
 
 LOST_ORDERS = 3
 """Commands given to a process that then died: copies, then deletions, then what these uncover."""
+
+FAILED_HASHES = 2
+"""Orders to hash a file that fail in a row when all runs again: one from before, and its next."""
 
 
 class Healing:
@@ -47,7 +51,8 @@ class Healing:
             + settings.delete_after_ms
             + settings.block_token_life_ms
         )
-        return (noticing_ms + repeating_ms + copying_ms + forgetting_ms) / 1000
+        hashing_ms = settings.hash_after_ms + FAILED_HASHES * LAST_PAUSE_MS
+        return (noticing_ms + repeating_ms + copying_ms + forgetting_ms + hashing_ms) / 1000
 
     async def wait(self, inspector: Client) -> ClusterReport:
         """Return the report of a cluster that has healed, or raise."""
@@ -131,6 +136,8 @@ class Healing:
         stored = Stored(self._cluster)
         if stored.leases or stored.doomed:
             problems.append(f"{stored.leases} open and {stored.doomed} deleted files are kept")
+        if stored.unhashed:
+            problems.append(f"{stored.unhashed} files lack their hash")
         useless = self.left_over(stored.blocks, replicas_on(self._cluster))
         return problems + [
             f"{one.datanode} keeps block {one.block_id:016x} {one.place.value}"

@@ -11,6 +11,7 @@ appending writers for one position one is refused: no order of both explains two
 """
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from dolmen.simulation.finding import CheckFailed
@@ -62,13 +63,21 @@ class OneWriter:
         del self._removing[path][:-KEPT]
         return span
 
-    def check_blocks(self, blocks: dict[int, Block], inodes: dict[int, Inode]) -> None:
-        """No block changes the file that it belongs to, but to one that grows, or to what a file
-        that was cut has left: those have no hash."""
+    def check_blocks(
+        self,
+        blocks: dict[int, Block],
+        inodes: dict[int, Inode],
+        grows: Callable[[Inode], bool],
+    ) -> None:
+        """No block changes the file that it belongs to, but to one that grows, which has no hash
+        for a while, or to what a file that was cut has left, which is doomed."""
         for block in blocks.values():
             owner = self._blocks.get(block.block_id, block.inode_id)
             self._blocks[block.block_id] = block.inode_id
-            if owner != block.inode_id and inodes[block.inode_id].content_hash:
+            inode = inodes[block.inode_id]
+            if owner == inode.inode_id or not inode.content_hash or inode.doomed_due_ms:
+                continue
+            if not grows(inode):
                 raise CheckFailed(
                     f"block {block.block_id:016x} was of inode {owner}, and is of {block.inode_id}",
                     (f"{block.block_id:016x}",),

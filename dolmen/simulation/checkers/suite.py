@@ -11,7 +11,7 @@ from random import Random
 from dolmen.client.client import Client
 from dolmen.protocol.operator_messages import ClusterReport
 from dolmen.simulation.checkers.acknowledged_bytes import AcknowledgedBytes, Durable
-from dolmen.simulation.checkers.disks import read_stored
+from dolmen.simulation.checkers.disks import path_of, read_stored
 from dolmen.simulation.checkers.generations import Generations
 from dolmen.simulation.checkers.healing import Healing
 from dolmen.simulation.checkers.idle_level import IdleLevel
@@ -21,6 +21,7 @@ from dolmen.simulation.checkers.replay import Replay
 from dolmen.simulation.checkers.stranger import Stranger
 from dolmen.simulation.cluster import INSPECTOR, SimCluster
 from dolmen.simulation.growing_client import GrowingClient
+from dolmen.simulation.growing_model import is_grown
 from dolmen.simulation.workloads.contest import Contest
 from dolmen.simulation.workloads.mix import Workload
 from namenode.node import Namenode
@@ -50,7 +51,9 @@ class Checkers:
         self._cluster.check_invariants()
         self._history.extra_load.check(self._cluster.settings.hedged_share)
         if (stored := read_stored(self._cluster)) is not None:
-            self._history.one_writer.check_blocks(stored.blocks, stored.inodes)
+            self._history.one_writer.check_blocks(
+                stored.blocks, stored.inodes, lambda inode: is_grown(path_of(stored, inode))
+            )
 
     async def ask(self) -> None:
         """To be asked while clients work."""

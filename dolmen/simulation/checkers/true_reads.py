@@ -3,7 +3,8 @@
 Every version of a file has bytes of its own. What a reader is told when it opens a path (hash,
 length) must be one version's; that this version was at that path at some moment of the opening is
 property 3's to say. Each range that it reads after that must be that version's bytes, whatever
-happens to the path meanwhile: stale, torn or rotten bytes, and those of another file, differ.
+happens to the path meanwhile: stale, torn or rotten bytes, and those of another file, differ. A
+file that grows has the hash of the bytes that are read of it, or none (`growing_client`).
 
 It cannot see bytes that are read and not returned, nor wrong bytes in versions too short to differ.
 """

@@ -15,6 +15,7 @@ from datanode.checks import Checks
 from datanode.commands import CommandRunner
 from datanode.copying import ReplicaCopier
 from datanode.core.throttle import Throttle
+from datanode.pulling import ReplicaPuller
 from datanode.reporting import Reporter
 from datanode.verification import Verifier
 from dolmen.protocol.datanode_messages import (
@@ -40,7 +41,9 @@ def runner_of(scene: Scene) -> CommandRunner:
     transport = SimTransport(SimNetwork(Random(1)), "datanode")
     tokens = TokenCheck(ClusterKeys(b"secret"), "datanode", lambda: 1)
     reporter, throttle = Reporter(Random(1)), Throttle(1 << 30, 0)
-    copier = ReplicaCopier(transport, scene.store, scene.writer, 1.0, reporter.bad_source)
+    copier = ReplicaCopier(
+        ReplicaPuller(transport, 1.0, reporter.bad_source), scene.store, scene.writer
+    )
     checks = Checks(Verifier(scene.store), reporter)
     return CommandRunner(
         scene.store, lambda order: copier.copy(order, throttle), tokens, checks, reporter

@@ -25,6 +25,7 @@ from dolmen.protocol.block_messages import (
     encode_head,
 )
 from dolmen.protocol.checksums import block_digest, chunk_checksums
+from dolmen.protocol.client_messages import Done, LocatedBlock, LocatedBlocks
 from dolmen.protocol.control_messages import (
     PROTOCOL_VERSION,
     DatanodeCall,
@@ -40,8 +41,10 @@ from dolmen.protocol.datanode_messages import (
     Commands,
     DatanodeReply,
     DatanodeRequest,
+    FileHashed,
     Heartbeat,
     HeartbeatTaken,
+    LocateToHash,
     RegisterDatanode,
     Registered,
     ReplicaChange,
@@ -51,7 +54,7 @@ from dolmen.protocol.datanode_messages import (
     ReportChanges,
     ReportTaken,
 )
-from dolmen.protocol.errors import AccessDenied, DolmenError, InvalidRequest
+from dolmen.protocol.errors import AccessDenied, DolmenError, InvalidRequest, StaleHandle
 from dolmen.protocol.tokens import NONCE_BYTES, Access, BlockToken, ClusterKeys, Target
 from dolmen.runtime.machine import Machine
 from dolmen.runtime.settings import Settings
@@ -69,6 +72,8 @@ NAMENODE = "namenode:9870"
 BLOCK = 0x20
 TOKEN_LIFE_MS = 600_000
 LENGTH_LIMIT = 1 << 22
+PAGE_BLOCKS = 2
+"""Of a file that is to be hashed, in one answer."""
 
 
 class ScriptedNamenode:
@@ -86,6 +91,10 @@ class ScriptedNamenode:
         self.bad_sources: list[str] = []
         self.checked: list[ReplicaChecked] = []
         self.orders: dict[str, asyncio.Queue[AnyCommand]] = {}
+        self.files: dict[tuple[int, int], list[LocatedBlock]] = {}
+        """The blocks of files that are to be hashed, by inode id and transaction."""
+        self.hash_calls: list[LocateToHash] = []
+        self.hashed: asyncio.Queue[FileHashed] = asyncio.Queue()
         self.taken_in = True
         """Whether it lets datanodes register."""
         self.reports_to_lose = 0
@@ -99,6 +108,14 @@ class ScriptedNamenode:
 
     def order(self, datanode_id: str, command: AnyCommand) -> None:
         self.orders.setdefault(datanode_id, asyncio.Queue()).put_nowait(command)
+
+    def locate_to_hash(self, request: LocateToHash) -> LocatedBlocks:
+        self.hash_calls.append(request)
+        blocks = self.files.get((request.inode_id, request.changed_txid))
+        if blocks is None:
+            raise StaleHandle("another file by now")
+        page = blocks[request.first_index :][:PAGE_BLOCKS]
+        return LocatedBlocks(tuple(page), len(blocks) > request.first_index + len(page))
 
     def reported(self) -> list[ReplicaReport]:
         return [replica for page in self.pages for replica in page.replicas]
@@ -144,7 +161,7 @@ class ScriptedSession:
             600_000,
         )
 
-    async def _take(self, request: DatanodeRequest) -> DatanodeReply:
+    async def _take(self, request: DatanodeRequest) -> DatanodeReply | LocatedBlocks | Done:
         namenode = self._namenode
         if isinstance(request, RegisterDatanode):
             namenode.keys.check_membership("datanode", self._peer_nonce, self._nonce, request.proof)
@@ -158,6 +175,11 @@ class ScriptedSession:
             return HeartbeatTaken(namenode.epoch)
         if isinstance(request, AwaitCommands):
             return await self._orders(request.patience_ms / 1000)
+        if isinstance(request, LocateToHash):
+            return namenode.locate_to_hash(request)
+        if isinstance(request, FileHashed):
+            namenode.hashed.put_nowait(request)
+            return Done()
         if isinstance(request, ReportBlocks):
             namenode.pages.append(request)
         elif namenode.reports_to_lose:

@@ -34,6 +34,7 @@ from namenode.core.edits import (
     DatanodeRegistered,
     StorageRegistered,
 )
+from namenode.core.hashing import HashingOptions
 from namenode.core.lookup import load_block, load_inode, load_meta
 from namenode.core.outcome import (
     AdminStateChanged,
@@ -60,6 +61,7 @@ OPTIONS = ClusterOptions(
     safe_mode=SafeModeOptions(threshold=0.999, quiet_ms=10_000),
     repair=RepairOptions(rate_bytes=1 << 30, publish_grace_ms=3000, min_replicas=2, shun_ms=10_000),
     upkeep=UpkeepOptions(min_replicas=2, order_repeat_ms=10_000, token_life_ms=600_000),
+    hashing=HashingOptions(quiet_ms=60_000, rate_bytes=1 << 30),
 )
 
 
