@@ -145,6 +145,10 @@ class _Server(web.Server):
         self.listener.connection_lost(handler)
 
 
+class _PeerGone(PeerLost):
+    """Whoever asked does not wait for the answer: a reader that is cancelled. It is no event."""
+
+
 class HttpListener:
     """A service that listens on one port."""
 
@@ -308,6 +312,8 @@ class HttpListener:
         try:
             outgoing = await self._served.service.exchange(Incoming(head, body, peer_host))
             return await self._answer(request, outgoing, early=not body.complete)
+        except _PeerGone:
+            return _broken_off(request)
         except DolmenError as error:  # of the peer, or of what the answer's bytes came from
             if request.transport is not None:
                 logger.warning("exchange with %s failed: %s", peer_host, error)
@@ -336,7 +342,7 @@ class HttpListener:
                 f"{request.remote} took nothing for {self._served.stall_s:g} s"
             ) from None
         except LOST as error:
-            raise PeerLost(f"{request.remote} broke off: {error}") from error
+            raise _PeerGone(f"{request.remote} broke off: {error}") from error
         except SourceFailed as failed:
             _broken_off(request)  # the peer must not wait for the rest
             raise failed.error from None

@@ -286,6 +286,35 @@ def test_exchanges_one_after_the_other_share_a_connection() -> None:
     with_hand_made_peer(handler, scenario)
 
 
+@pytest.mark.parametrize("is_gone", [True, False])
+def test_a_peer_that_went_away_is_no_event_and_a_source_that_failed_is_one(
+    is_gone: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(service: Echo, listener: HttpListener) -> None:
+        async def pieces() -> AsyncIterator[bytes]:
+            yield b"some"
+            if not is_gone:
+                raise PeerLost("whom the bytes come from is lost")
+            [handler] = listener._http.connections
+            assert handler.transport is not None
+            handler.transport.abort()
+            yield b"more"
+
+        async def answer(incoming: Incoming) -> Outgoing:
+            return Outgoing(b"head", Body(8, pieces()))
+
+        service.exchange = answer  # type: ignore[method-assign]
+        transport = HttpTransport()
+        async with transport.exchange(listener.address, b"head") as answered:
+            with pytest.raises(PeerLost):
+                await answered.body.read_into(memoryview(bytearray(8)))
+        await transport.close()
+
+    run(scenario)
+    warnings = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == (not is_gone)
+
+
 def test_an_address_of_another_machine_cannot_be_listened_on() -> None:
     async def main() -> None:
         transport = HttpTransport()
