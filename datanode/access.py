@@ -22,16 +22,15 @@ class TokenCheck:
         """Return a request's token; AccessDenied unless it covers this block, stamp and use."""
         return self.open_signed(head.token, (head.block_id, head.stamp), *allowed)
 
+    def open_proof(self, proof: bytes, block: tuple[int, int]) -> BlockToken:
+        """Return the READ token that its bearer shows without giving it away; AccessDenied."""
+        token = self._keys.open_proof(proof, self._wall_clock_ms())
+        return _checked(token, block, Access.READ)
+
     def open_signed(self, signed: bytes, block: tuple[int, int], *allowed: Access) -> BlockToken:
         """Return a token for `block` (id, stamp); AccessDenied unless it is valid for that."""
         token = self._keys.open_token(signed, self._wall_clock_ms())
-        if (token.block_id, token.stamp) != block:
-            raise AccessDenied(
-                f"the token is for block {format_block_id(token.block_id)}, stamp {token.stamp}"
-            )
-        if token.access not in allowed:
-            raise AccessDenied(f"a {token.access.name} token does not allow this")
-        return token
+        return _checked(token, block, *allowed)
 
     def open_segment(self, head: WriteSegment) -> BlockToken:
         """Return the token of a segment that names this datanode at the segment's position."""
@@ -51,3 +50,13 @@ class TokenCheck:
         if all(target.datanode_id != self._datanode_id for target in token.targets):
             raise AccessDenied(f"datanode {self._datanode_id} is not in the token's pipeline")
         return token
+
+
+def _checked(token: BlockToken, block: tuple[int, int], *allowed: Access) -> BlockToken:
+    if (token.block_id, token.stamp) != block:
+        raise AccessDenied(
+            f"the token is for block {format_block_id(token.block_id)}, stamp {token.stamp}"
+        )
+    if token.access not in allowed:
+        raise AccessDenied(f"a {token.access.name} token does not allow this")
+    return token

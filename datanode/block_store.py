@@ -58,6 +58,8 @@ class BlockStore:
         """Those that are used, and told of."""
         self.gates = Gates()
         self.work = Work()
+        self.withdrawn: Callable[[Replica], None] = lambda replica: None
+        """Hears of what is not to be read by its files any more."""
         self._by_storage = {volume.storage_id: volume for volume in volumes}
         self._wall_clock_ms = wall_clock_ms
         self._changed = changed
@@ -193,10 +195,12 @@ class BlockStore:
 
     def resumed(self, replica: Replica) -> None:
         """The replica is written again."""
+        self.withdrawn(replica)
         self._unfinished.add(replica.block_id)
 
     def forget(self, replica: Replica) -> None:
         """The replica no longer exists for anybody who asks."""
+        self.withdrawn(replica)
         next_state(replica.state, ReplicaEvent.DROPPED)
         del self._replicas[replica.block_id]
         self._unfinished.discard(replica.block_id)
@@ -331,6 +335,7 @@ class BlockStore:
         held."""
         LOG.warning("%s is damaged: %s", replica, reason)
         replica.happened(ReplicaEvent.DAMAGE_FOUND)
+        self.withdrawn(replica)
         self.tell(ChangeKind.STORED, replica)
         volume = self.volume_of(replica)
         await volume.mark_damaged(replica.block_id, replica.stamp, reason)

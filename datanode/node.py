@@ -118,6 +118,7 @@ class Datanode:
             self._listener.abort()
         self._machine.transport.abort()
         if self._serving is not None:
+            self._serving.short_circuit.close()
             self._serving.store.work.cancel()
         for home in self._homes:
             home.release()
@@ -191,6 +192,7 @@ class Datanode:
         if self._listener is not None and not self._killed:
             await self._listener.close()
         if self._serving is not None:
+            self._serving.short_circuit.close()
             if not self._killed:
                 await self._serving.store.work.finish()
                 await self._serving.care.close()

@@ -15,6 +15,7 @@ from datanode.pulling import ReplicaPuller
 from datanode.reading import ReplicaReader
 from datanode.reporting import Reporter
 from datanode.segments import HOP_DEADLINE_CONNECTS, SegmentReceiver
+from datanode.short_circuit import ShortCircuit
 from datanode.volume_watch import VolumeWatch
 from datanode.writing import ReplicaWriter
 from dolmen.protocol.datanode_messages import Health, StorageStatus
@@ -35,6 +36,7 @@ class Serving:
     service: BlockService
     care: Care
     watch: VolumeWatch
+    short_circuit: ShortCircuit
     hasher: FileHasher
 
     @property
@@ -67,6 +69,7 @@ async def open_serving(
     puller = ReplicaPuller(machine.transport, base_s, reporter.bad_source)
     copier = ReplicaCopier(puller, store, writer)
     throttle = Throttle(settings.repair_rate_bytes, now_s)
+    short_circuit = ShortCircuit(store, tokens, machine.wall_clock_ms)
     care = take_care(store, reporter, machine, settings)
     commands = CommandRunner(
         store, lambda order: copier.copy(order, throttle), tokens, care.checks, reporter
@@ -81,5 +84,7 @@ async def open_serving(
         )
     )
     hashing_throttle = Throttle(max(1, int(settings.repair_rate_bytes * HASHING_SHARE)), now_s)
+    if settings.short_circuit:
+        await short_circuit.listen(machine.file_passing, member.datanode_id)
     hasher = FileHasher(puller, hashing_throttle)
-    return Serving(store, reporter, commands, service, care, watch, hasher)
+    return Serving(store, reporter, commands, service, care, watch, short_circuit, hasher)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datanode.core.volume_states import VolumeState
 from datanode.exchanges import BlockService
 from datanode.serving import Serving
+from datanode.short_circuit import ShortCircuit
 from datanode.verification import Tally
 from datanode.volume import Volume
 from dolmen import __version__
@@ -85,6 +86,7 @@ class DatanodeStatus:
             yield from _queues(serving)
             yield from _volumes(serving)
             yield from _care(serving)
+            yield from _short_circuit(serving.short_circuit)
 
 
 def _queues(serving: Serving) -> Iterator[Metric]:
@@ -155,3 +157,14 @@ def _care(serving: Serving) -> Iterator[Metric]:
     yield counter(f"{prefix}_verified_replicas_total", "Replicas verified.", tally.replicas)
     yield counter(f"{prefix}_verified_bytes_total", "Their bytes.", tally.length_bytes)
     yield counter(f"{prefix}_damaged_total", "Replicas found damaged.", tally.damaged)
+
+
+def _short_circuit(short_circuit: ShortCircuit) -> Iterator[Metric]:
+    figures = short_circuit.figures
+    prefix = "dolmen_datanode_short_circuit"
+    yield gauge(
+        f"{prefix}_readers", "Readers on this host that are connected.", short_circuit.readers
+    )
+    yield counter(f"{prefix}_passed_total", "Replicas passed to them as files.", figures.passed)
+    yield counter(f"{prefix}_refused_total", "Replicas that were not.", figures.refused)
+    yield counter(f"{prefix}_revoked_total", "Replicas that they were to give up.", figures.revoked)

@@ -40,6 +40,7 @@ CLIENT_SETTINGS = (
     "hedged_share",
     "read_memory",
     "write_memory",
+    "short_circuit",
 )
 """Settings that may be given as storage options, as text: `{"retry_for": "5s"}`."""
 

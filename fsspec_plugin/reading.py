@@ -18,6 +18,7 @@ import fsspec.asyn
 from fsspec.caching import BaseCache, caches
 
 from dolmen.client import Reader
+from dolmen.protocol.checksums import CHUNK_BYTES
 from fsspec_plugin.entries import Entry, describe
 from fsspec_plugin.os_errors import translating
 from fsspec_plugin.readahead import MIB, Readahead
@@ -115,11 +116,23 @@ class DolmenFile(io.BufferedIOBase):
 
     def _fetch(self, start: int, end: int) -> bytes:
         if self.cache is None:
-            return self._readahead.read(start, end)
+            return self._read_at_hand(start, end) or self._readahead.read(start, end)
         if type(self.cache) is BaseCache:  # "none"
             return self._fetch_range(start, end)
         with self._cache_lock:  # these caches are not made for threads
             return self.cache._fetch(start, end)  # type: ignore[no-any-return]
+
+    def _read_at_hand(self, start: int, end: int) -> bytes:
+        """Return a range if its blocks are open on our own host, and in memory; b"" if not."""
+        assert self._reader is not None
+        if end - start <= CHUNK_BYTES:
+            found = self._reader.read_at_hand(start, end - start)
+            if found is not None:
+                return found
+        memory = io.BytesIO(bytes(end - start))  # reads into bytes, which no other buffer becomes
+        with memory.getbuffer() as buffer:
+            count = self._reader.read_into_at_hand(start, buffer)
+        return memory.getvalue() if count == end - start else b""
 
     # ------------------------------------------------------------ position
 
@@ -171,10 +184,21 @@ class DolmenFile(io.BufferedIOBase):
     def readinto(self, buffer: Any, /) -> int:
         view = memoryview(buffer).cast("B")
         start, end = self._take(len(view))
-        if self.cache is None and end - start >= MIB:
-            return int(fsspec.asyn.sync(self.fs.loop, self._read_into, start, view[: end - start]))
-        view[: end - start] = self._fetch(start, end) if end > start else b""
+        if self.cache is None:
+            self._fill(start, view[: end - start])
+        else:
+            view[: end - start] = self._fetch(start, end) if end > start else b""
         return end - start
+
+    def _fill(self, start: int, view: memoryview) -> None:
+        """Read into the caller's memory what is at hand, and what is long; else by way of ours."""
+        assert self._reader is not None
+        done = self._reader.read_into_at_hand(start, view)
+        rest, start = view[done:], start + done
+        if len(rest) >= MIB:
+            fsspec.asyn.sync(self.fs.loop, self._read_into, start, rest)
+        elif rest:
+            rest[:] = self._readahead.read(start, start + len(rest))
 
     def readinto1(self, buffer: Any, /) -> int:
         return self.readinto(buffer)

@@ -64,6 +64,9 @@ class FinalizedContents(FinalizedHeader):
 
 Contents = UnfinishedContents | FinalizedContents
 
+HEAD_BYTES = _FINALIZED.size + _SECTIONS_LIMIT * _SECTION.size + _CHECK.size
+"""The beginning of a finalized replica's checksum file: header and table, at most."""
+
 
 def encode_unfinished_header(cluster_id: str, block_id: int, *, temporary: bool) -> bytes:
     """Return the start of an unfinished replica's checksum file."""
@@ -151,6 +154,18 @@ def decode_header(data: bytes, cluster_id: str, block_id: int) -> FinalizedHeade
     except (DataDamaged, UnsupportedVersion):
         return None
     return header if (header.cluster_id, header.block_id) == (cluster_id, block_id) else None
+
+
+def find_checksums(head: bytes) -> int:
+    """Return where the chunk checksums begin in a file that begins with `head`; DataDamaged unless
+    it is the checksum file of a finalized replica."""
+    if head[: len(_FINALIZED_MAGIC)] == _FINALIZED_MAGIC:
+        _, sections = _decode_finalized_header(head)
+        for number in range(sections):
+            kind, start, _ = _SECTION.unpack_from(head, _FINALIZED.size + number * _SECTION.size)
+            if kind == _CHUNK_CHECKSUMS:
+                return int(start)
+    raise DataDamaged("the checksum file has no list of checksums")
 
 
 def _decode_finalized_header(data: bytes) -> tuple[FinalizedHeader, int]:

@@ -34,6 +34,17 @@ class ChecksumLists:
         """Whether the checksums of `block` are here."""
         return (block.block_id, block.stamp, block.length_bytes) in self._lists
 
+    def get(self, block: LocatedBlock) -> bytes | None:
+        """Return the checksums of `block` if they are here."""
+        return self._lists.get((block.block_id, block.stamp, block.length_bytes))
+
+    def take(self, block: LocatedBlock, checksums: bytes) -> bytes:
+        """Keep a list that came from elsewhere, and return it; ChecksumMismatch unless it is
+        that of `block`."""
+        checked = _checked(block, checksums)
+        self._keep((block.block_id, block.stamp, block.length_bytes), checked)
+        return checked
+
     async def of(self, block: LocatedBlock, replica: ReplicaLocation) -> bytes:
         """Return the checksums of `block`, from `replica` if they are not here."""
         key = (block.block_id, block.stamp, block.length_bytes)
@@ -71,9 +82,7 @@ class ChecksumLists:
                 )
             checksums = bytearray(expected_bytes)
             await body.read_into(memoryview(checksums))
-        if block_digest(block.length_bytes, checksums) != block.digest:
-            raise ChecksumMismatch("its list of checksums does not have the block's digest")
-        return bytes(checksums)
+        return _checked(block, bytes(checksums))
 
     def _keep(self, key: Key, checksums: bytes) -> None:
         if key in self._lists:
@@ -83,3 +92,9 @@ class ChecksumLists:
         while self._kept_bytes > KEPT_BYTES and len(self._lists) > 1:
             _, dropped = self._lists.popitem(last=False)
             self._kept_bytes -= len(dropped)
+
+
+def _checked(block: LocatedBlock, checksums: bytes) -> bytes:
+    if block_digest(block.length_bytes, checksums) != block.digest:
+        raise ChecksumMismatch("its list of checksums does not have the block's digest")
+    return checksums

@@ -21,6 +21,7 @@ from dolmen.client.hedging import Hedging, HedgingFigures
 from dolmen.client.hints import Hints
 from dolmen.client.leases import LeaseKeeper
 from dolmen.client.links import Links
+from dolmen.client.local_replicas import LocalFigures, LocalReplicas
 from dolmen.client.operator import Operator
 from dolmen.client.options import ClientOptions
 from dolmen.client.reader import Reader, open_reader
@@ -90,6 +91,7 @@ class Client:
             namenode=self._namenode,
             datanodes=Datanodes(machine, options),
             hedging=Hedging(options.hedged_share),
+            local=LocalReplicas(machine.file_passing, is_on=options.short_circuit),
             leases=LeaseKeeper(self._namenode),
             hints=Hints(self._namenode),
             read_memory=ByteShares(options.read_memory_bytes),
@@ -115,6 +117,16 @@ class Client:
         """How many reads were asked of a second replica, and how that went."""
         return self._links.hedging.figures
 
+    @property
+    def local_reads(self) -> LocalFigures:
+        """How much was read without a datanode, from replicas on our own host."""
+        return self._links.local.figures
+
+    async def find_local(self, block: LocatedBlock) -> tuple[str, ...]:
+        """Return the ids of those datanodes that are on our host and have a block."""
+        near = await self._links.local.look(block.replicas)
+        return tuple(one.datanode_id for one in block.replicas if one.datanode_id in near)
+
     def draw_name(self) -> str:
         """Return a name that nobody else has, for something temporary."""
         return self._machine.random.randbytes(8).hex()
@@ -125,6 +137,7 @@ class Client:
 
     async def close(self) -> None:
         """Close the connections. Readers and writers still open fail; nothing is published."""
+        await self._links.local.close()
         await self._checksums.close()
         await self._links.hints.close()
         await self._links.leases.close()

@@ -9,6 +9,7 @@ from dolmen.client.core.byte_shares import ByteShares
 from dolmen.client.hedging import Hedging
 from dolmen.client.hints import Hints
 from dolmen.client.leases import LeaseKeeper
+from dolmen.client.local_replicas import LocalReplicas
 from dolmen.client.options import ClientOptions
 from dolmen.client.patience import Patience
 from dolmen.runtime.machine import Machine
@@ -23,6 +24,8 @@ class Links:
     namenode: NamenodeConnection
     datanodes: Datanodes
     hedging: Hedging
+    local: LocalReplicas
+    """The replicas on our own host."""
     leases: LeaseKeeper
     hints: Hints
     read_memory: ByteShares

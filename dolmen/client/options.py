@@ -26,6 +26,7 @@ class ClientOptions:
     hedged_share: float = _DEFAULTS.hedged_share
     read_memory_bytes: int = _DEFAULTS.read_memory_bytes
     write_memory_bytes: int = _DEFAULTS.write_memory_bytes
+    short_circuit: bool = _DEFAULTS.short_circuit
     streams: int = 16
     """Bulk reads at once over all readers of the client: enough for a few blocks from a few
     datanodes, few enough that each moves on well within its progress deadline."""
@@ -65,4 +66,5 @@ class ClientOptions:
             hedged_share=settings.hedged_share,
             read_memory_bytes=settings.read_memory_bytes,
             write_memory_bytes=settings.write_memory_bytes,
+            short_circuit=settings.short_circuit,
         )

@@ -8,6 +8,7 @@ next (`hedging`); each that fails is remembered and the next one is asked for wh
 
 import asyncio
 
+from dolmen.client.at_hand import AtHand
 from dolmen.client.checksum_lists import ChecksumLists
 from dolmen.client.core.block_read import BlockRead
 from dolmen.client.core.read_plan import checksums_of, runs, widen
@@ -17,9 +18,10 @@ from dolmen.client.core.replica_ranking import (
     rival_among,
     rotate_replicas,
 )
-from dolmen.client.file_blocks import BlockPlace, FileBlocks
+from dolmen.client.file_blocks import FRESH_SHARE, BlockPlace, FileBlocks
 from dolmen.client.hedging import Contest
 from dolmen.client.links import Links
+from dolmen.client.local_replica import LocalReplica
 from dolmen.protocol.block_messages import RangesFollow, ReadRanges
 from dolmen.protocol.checksums import CHUNK_BYTES, first_bad_chunk
 from dolmen.protocol.client_messages import LocatedBlock, ReplicaLocation, ReportCorruptReplica
@@ -44,10 +46,16 @@ class PieceReader:
         self._links = links
         self._blocks = blocks
         self._checksums = checksums
+        self._fresh_s = FRESH_SHARE * links.namenode.greeting.block_token_life_ms / 1000
+        self.at_hand = AtHand(asyncio.get_running_loop().time, links.local.count)
+        """What other threads may read."""
 
     async def read(self, place: BlockPlace, read: BlockRead, *, retry: bool = True) -> None:
         """Bring all that is wanted of the block, verified; BlockMissing after `retry_for`, or when
         each replica was asked once."""
+        if self._read_at_once(place, read):
+            await asyncio.sleep(0)  # others have their turn, however long the range is
+            return
         patience = self._links.patience()
         tried: dict[str, str] = {}
         while True:
@@ -65,7 +73,9 @@ class PieceReader:
         """Read what is left, or a part of it, from any replica; return whether to go on at once."""
         left_bytes = read.left_bytes
         turn = read.wanted[0].offset // self._links.options.read_piece_bytes
-        asking = _Asking(self._links, self._checksums, place, turn)
+        near = await self._links.local.look(place.replicas)
+        asking = _Asking(self._links, self._checksums, place, 0 if near else turn)
+        asking.near = near
         contest = Contest(
             "listed" if self._checksums.has(place.located) else "unlisted",
             read,
@@ -82,6 +92,24 @@ class PieceReader:
             return False
         return read.left_bytes < left_bytes or (asking.met_damage and read.narrow())
 
+    def _read_at_once(self, place: BlockPlace, read: BlockRead) -> bool:
+        """Read what our own host has in memory; return whether that is all."""
+        replica = self._links.local.get(place.located)
+        if replica is None:
+            return False
+        self.at_hand.note(place.located, replica, place.since_s + self._fresh_s)
+        left_bytes = read.left_bytes
+        while not read.is_done:
+            wanted = read.first
+            count = replica.read_at_once(wanted.offset, read.buffer[: wanted.length])
+            if count:
+                read.got(count)
+            if count < wanted.length:
+                break
+        if left_bytes > read.left_bytes:
+            self._links.local.count(left_bytes - read.left_bytes)
+        return read.is_done
+
 
 class _Asking:
     """The replicas of one block, each of them asked once."""
@@ -94,6 +122,8 @@ class _Asking:
         self._block: LocatedBlock = place.located
         self.untried = rotate_replicas(place.replicas, turn)
         self.tried: dict[str, str] = {}
+        self.near: tuple[str, ...] = ()
+        """The datanodes on our host."""
         self.is_denied = False
         self.met_damage = False
 
@@ -117,6 +147,7 @@ class _Asking:
             self.is_denied = True  # not the datanode's fault: the token is too old
             self.untried.clear()
             return
+        self._links.local.drop(self._block, replica.datanode_id)
         self.met_damage |= isinstance(error, DataDamaged)
         self._links.datanodes.read_failures.add(replica.datanode_id, _now_s())
         if isinstance(error, ChecksumMismatch):
@@ -127,6 +158,10 @@ class _Asking:
     async def ask(self, replica: ReplicaLocation, read: BlockRead) -> None:
         """Fill what `read` wants from one replica."""
         block = self._block
+        local = await self._links.local.open(block, replica, self._checksums)
+        if local is not None and await self._read_locally(local, read):
+            self._links.datanodes.read_failures.clear(replica.datanode_id)
+            return
         checksums = await self._checksums.of(block, replica)
         wide = tuple(widen(each.offset, each.length, block.length_bytes) for each in read.wanted)
         length_bytes = sum(length for _, length in wide)
@@ -140,10 +175,18 @@ class _Asking:
             await _receive(body, block, checksums, read)
         self._links.datanodes.read_failures.clear(replica.datanode_id)
 
+    async def _read_locally(self, local: LocalReplica, read: BlockRead) -> bool:
+        """Fill what `read` wants; return False if the replica was given up meanwhile."""
+        left_bytes = read.left_bytes
+        is_done = await local.fill(read)
+        self._links.local.count(left_bytes - read.left_bytes)
+        return is_done
+
     def _standing(self) -> Standing:
         now_s = _now_s()
         failed = self._links.datanodes.read_failures.current(now_s)
-        return Standing(self._links.host, failed, self._links.hedging.lost.current(now_s))
+        slow = self._links.hedging.lost.current(now_s)
+        return Standing(self._links.host, failed, slow, self.near)
 
 
 async def _receive(

@@ -76,6 +76,16 @@ class Reader:
             await asyncio.gather(*readers, return_exceptions=True)
         return length
 
+    def read_at_hand(self, offset: int, length: int) -> bytes | None:
+        """Return the bytes of a short range in any thread, without waiting for anything; None if
+        that cannot be."""
+        return self._pieces.at_hand.read(offset, length)
+
+    def read_into_at_hand(self, offset: int, buffer: memoryview) -> int:
+        """Fill `buffer` from `offset` on in any thread, as far as that needs no waiting; return
+        how far."""
+        return self._pieces.at_hand.read_into(offset, buffer)
+
     async def read_ranges(
         self, ranges: Sequence[tuple[int, int]], *, max_gap: int = 0
     ) -> list[bytes | DolmenError]:
@@ -98,6 +108,7 @@ class Reader:
     async def close(self) -> None:
         """Forget the file. Idempotent."""
         self._closed = True
+        self._pieces.at_hand.forget()
 
     async def __aenter__(self) -> "Reader":
         return self

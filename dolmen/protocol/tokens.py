@@ -8,6 +8,7 @@ token is a bearer secret in the clear, as everything else on the wire is.
 
 import enum
 import hmac
+from collections.abc import Callable
 from hashlib import blake2b
 
 import msgspec
@@ -82,6 +83,16 @@ class ClusterKeys:
 
     def open_token(self, signed: bytes, now_ms: int) -> BlockToken:
         """Return the token in `signed`, or raise AccessDenied: forged, damaged or expired."""
+        return self._open(signed, lambda mac, payload: mac, now_ms)
+
+    def open_proof(self, proof: bytes, now_ms: int) -> BlockToken:
+        """Return the token that `proof` (see `prove_token`) says its sender has; AccessDenied."""
+        return self._open(proof, _proof_by, now_ms)
+
+    def _open(
+        self, signed: bytes, made: Callable[[bytes, bytes], bytes], now_ms: int
+    ) -> BlockToken:
+        """Return a token before which stands what is `made` of its MAC and its encoding."""
         mac, payload = signed[:MAC_BYTES], signed[MAC_BYTES:]
         try:
             token = _DECODER.decode(payload)
@@ -89,7 +100,7 @@ class ClusterKeys:
             raise AccessDenied("this is not a block token") from None
         if not 0 <= token.key_id < _KEY_ID_LIMIT:
             raise AccessDenied("this is not a block token")
-        if not hmac.compare_digest(self._mac(token.key_id, payload), mac):
+        if not hmac.compare_digest(made(self._mac(token.key_id, payload), payload), mac):
             raise AccessDenied("the block token was not signed with this cluster's secret")
         if now_ms > token.expires_ms:
             raise AccessDenied(
@@ -100,6 +111,17 @@ class ClusterKeys:
     def _mac(self, key_id: int, payload: bytes) -> bytes:
         key = _derive(self._secret, _PURPOSE_BLOCK + key_id.to_bytes(8, "big"))
         return blake2b(payload, key=key, digest_size=MAC_BYTES).digest()
+
+
+def prove_token(signed: bytes) -> bytes:
+    """Return what shows a datanode that we have this token, and is of no use to anybody else: not
+    even to who pretends to be that datanode."""
+    mac, payload = signed[:MAC_BYTES], signed[MAC_BYTES:]
+    return _proof_by(mac, payload) + payload
+
+
+def _proof_by(mac: bytes, payload: bytes) -> bytes:
+    return blake2b(payload, key=mac, digest_size=MAC_BYTES, person=b"proof").digest()
 
 
 def _derive(secret: bytes, purpose: bytes) -> bytes:

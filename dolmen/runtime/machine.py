@@ -11,6 +11,7 @@ from random import Random
 from typing import Protocol, TypeVar
 
 from dolmen.runtime.disk import Disk
+from dolmen.runtime.file_passing import ALONE, FilePassing
 from dolmen.runtime.key_value import KeyValueStore
 from dolmen.runtime.transport import Transport
 
@@ -37,3 +38,5 @@ class Machine:
     boot_id: str
     """Changes when the machine restarts: what was not synced before is gone."""
     host_name: str
+    file_passing: FilePassing = ALONE
+    """How it meets other processes of its host."""

@@ -3,14 +3,17 @@
 import asyncio
 import random
 import socket
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
+from dolmen.runtime.file_passing import ALONE, FilePassing
 from dolmen.runtime.http_transport import HttpTransport
 from dolmen.runtime.lmdb_key_value import LmdbStore
 from dolmen.runtime.machine import Machine
 from dolmen.runtime.thread_disk import ThreadDisk
+from dolmen.runtime.unix_file_passing import UnixFilePassing
 
 T = TypeVar("T")
 
@@ -32,7 +35,13 @@ def real_machine(own_hosts: Iterable[str] = ()) -> Machine:
         background=_in_thread,
         boot_id=_boot_id(),
         host_name=socket.gethostname(),
+        file_passing=_file_passing(),
     )
+
+
+def _file_passing() -> FilePassing:
+    """Only Linux has names for sockets that are not files."""
+    return UnixFilePassing() if sys.platform == "linux" else ALONE
 
 
 def _wall_clock_ms() -> int:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dolmen.runtime.setting import Setting, SettingsError, Value, row
-from dolmen.runtime.units import COUNT, DURATION, FRACTION, SIZE
+from dolmen.runtime.units import COUNT, DURATION, FRACTION, SIZE, SWITCH
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,6 +197,13 @@ class Settings:
         "Share of a client's reads that may be asked of a second replica because the first is late:"
         " enough for the slowest twentieth, too little to weigh on a cluster that is busy; 0 asks"
         " nobody twice.",
+    )
+    short_circuit: bool = row(
+        SWITCH,
+        "on",
+        ("off", "on"),
+        "Whether a client reads replicas of a datanode on its own host from their files, which the"
+        " datanode passes it: many times faster than over a socket, and verified all the same.",
     )
     checkpoint_every: int = row(
         COUNT,

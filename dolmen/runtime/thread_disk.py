@@ -188,6 +188,10 @@ class ThreadFile:
     async def size(self) -> int:
         return self._use(self._begin(), lambda fd: os.fstat(fd).st_size)
 
+    def fileno(self) -> int:
+        """Return the descriptor, to be passed on while the file is open."""
+        return self._descriptor
+
     async def close(self) -> None:
         with self._counting:
             self._closing = True

@@ -67,6 +67,17 @@ def parse_fraction(text: str) -> float:
         raise ValueError(f"{text!r} is not a fraction: write it as 0.999") from None
 
 
+def parse_switch(text: str) -> bool:
+    try:
+        return {"on": True, "true": True, "off": False, "false": False}[text.strip().lower()]
+    except KeyError:
+        raise ValueError(f"{text!r} is neither on nor off") from None
+
+
+def format_switch(is_on: bool) -> str:
+    return "on" if is_on else "off"
+
+
 def _format(value: int, factors: Mapping[str, int]) -> str:
     """`value` in the greatest unit that divides it evenly."""
     unit, factor = next((unit, factor) for unit, factor in factors.items() if value % factor == 0)
@@ -87,3 +98,4 @@ SIZE = Unit("size", "_bytes", parse_size, format_size)
 DURATION = Unit("duration", "_ms", parse_duration, format_duration)
 COUNT = Unit("count", "", parse_count, str)
 FRACTION = Unit("fraction", "", parse_fraction, str)
+SWITCH = Unit("switch", "", parse_switch, format_switch)

@@ -85,8 +85,13 @@ class SimCluster:
 
     def add_client(self, index: int, work: Work) -> Lives:
         """Add a client on the host of a datanode, which is to do `work` in each of its lives."""
-        options = self._client_options(host=datanode_name(index % self.plan.datanodes))
-        return self._add(client_name(index), lambda machine: ClientProcess(machine, options, work))
+        datanode = datanode_name(index % self.plan.datanodes)
+        options = self._client_options(host=datanode)
+        return self._add(
+            client_name(index),
+            lambda machine: ClientProcess(machine, options, work),
+            host=datanode if self.plan.local_clients else None,
+        )
 
     def inspector(self) -> Client:
         """Return a client that looks, in the caller's own task."""
@@ -125,10 +130,12 @@ class SimCluster:
             lives.machine.add_volume(volume_directory(volume))
         return lives
 
-    def _add(self, name: str, make: Callable[[Machine], Process]) -> Lives:
+    def _add(
+        self, name: str, make: Callable[[Machine], Process], host: str | None = None
+    ) -> Lives:
         pace = self.plan.pace
         times = DiskTimes(pace.operation_ms / 1000, pace.sync_ms / 1000, pace.disk_bytes_per_s)
-        machine = SimMachine(name, self.network, self.plan.seed, times)
+        machine = SimMachine(name, self.network, self.plan.seed, times, host)
         machine.plant(SECRET_FILE, SECRET)
         lives = self.lives[name] = Lives(machine, make, self, self.trace)
         return lives

@@ -64,6 +64,8 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A file of several blocks is to cost little."""
     checkpoint_every: Annotated[int, msgspec.Meta(ge=1)] = 500
     """Edits."""
+    local_clients: bool = False
+    """Whether each client is on the host of a datanode, and reads what that has from its files."""
     pace: Pace = Pace()
     faults: tuple[AnyFault, ...] = ()
     work: Work = Work()

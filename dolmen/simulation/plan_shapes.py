@@ -82,6 +82,7 @@ class Shapes:
             volumes=choice(VOLUMES),
             block_size_bytes=choice(BLOCK_SIZES_BYTES),
             checkpoint_every=choice(CHECKPOINTS_EVERY),
+            local_clients=seed % 2 == 1,
             pace=choice(PACES),
             work=self._work(seconds, clients),
         )

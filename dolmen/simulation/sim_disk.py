@@ -209,29 +209,29 @@ class SimFile:
 
     def __init__(self, disk: SimDisk, inode: SimInode, *, writable: bool) -> None:
         self._disk = disk
-        self._inode = inode
+        self.inode = inode
         self._writable = writable
         self._closed = False
 
     async def read_into(self, offset: int, buffer: memoryview) -> int:
         self._check_open()
-        return await self._disk.run(self._inode.device, self._read(offset, buffer))
+        return await self._disk.run(self.inode.device, self._read(offset, buffer))
 
     async def write_at(self, offset: int, data: Buffer) -> None:
         self._check_writable()
-        await self._disk.run(self._inode.device, self._write(offset, memoryview(data)))
+        await self._disk.run(self.inode.device, self._write(offset, memoryview(data)))
 
     async def truncate(self, length_bytes: int) -> None:
         self._check_writable()
-        await self._disk.run(self._inode.device, self._truncate(length_bytes))
+        await self._disk.run(self.inode.device, self._truncate(length_bytes))
 
     async def sync(self) -> None:
         self._check_open()
-        await self._disk.run(self._inode.device, self._sync())
+        await self._disk.run(self.inode.device, self._sync())
 
     async def size(self) -> int:
         self._check_open()
-        return len(self._inode.data)
+        return len(self.inode.data)
 
     async def close(self) -> None:
         self._disk.open_files -= not self._closed
@@ -251,7 +251,7 @@ class SimFile:
         while done < len(buffer):
             wanted = min(len(buffer) - done, PIECE_BYTES)
             yield self._disk.times.transfer_s(wanted)
-            piece = self._inode.readable_data(offset + done, offset + done + wanted)
+            piece = self.inode.readable_data(offset + done, offset + done + wanted)
             buffer[done : done + len(piece)] = piece
             done += len(piece)
             if len(piece) < wanted:
@@ -262,15 +262,15 @@ class SimFile:
         for start in range(0, len(view), PIECE_BYTES):
             piece = view[start : start + PIECE_BYTES]
             yield self._disk.times.transfer_s(len(piece))
-            self._disk.storage.write(self._inode, offset + start, bytes(piece))
+            self._disk.storage.write(self.inode, offset + start, bytes(piece))
 
     def _truncate(self, length_bytes: int) -> Steps[None]:
         yield self._disk.times.operation_s
-        self._disk.storage.truncate(self._inode, length_bytes)
+        self._disk.storage.truncate(self.inode, length_bytes)
 
     def _sync(self) -> Steps[None]:
         yield self._disk.times.lasting_s
-        self._disk.storage.sync(self._inode)
+        self._disk.storage.sync(self.inode)
 
 
 class SimLock:

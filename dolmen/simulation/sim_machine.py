@@ -14,6 +14,7 @@ from typing import TypeVar
 from dolmen.runtime.machine import Machine
 from dolmen.simulation.sim_clock import SimClock
 from dolmen.simulation.sim_disk import SimDisk
+from dolmen.simulation.sim_file_passing import SimFilePassing
 from dolmen.simulation.sim_inode import Keeps
 from dolmen.simulation.sim_key_value import SimKeyValueStore
 from dolmen.simulation.sim_network import SimNetwork
@@ -26,12 +27,22 @@ T = TypeVar("T")
 
 
 class SimMachine:
-    """One machine, which runs one process at a time, both of the same name."""
+    """One machine, which runs one process at a time, both of the same name.
+
+    A client may be on the `host` of a datanode: then files are passed to it there. In all else it
+    is a machine of its own.
+    """
 
     def __init__(
-        self, name: str, network: SimNetwork, seed: int, times: DiskTimes | None = None
+        self,
+        name: str,
+        network: SimNetwork,
+        seed: int,
+        times: DiskTimes | None = None,
+        host: str | None = None,
     ) -> None:
         self.name = name
+        self._host = host or name
         self.storage = SimStorage(now_s=asyncio.get_running_loop().time)
         self.tables = SimKeyValueStore()
         self.volumes: list[str] = []
@@ -75,6 +86,9 @@ class SimMachine:
             background=_at_once,
             boot_id=f"{self.name} {self._boots}",
             host_name=self.name,
+            file_passing=SimFilePassing(
+                self._network, self._host, self.name, Random(f"{self._seed} {self.name} files")
+            ),
         )
 
     def end_life(self) -> None:

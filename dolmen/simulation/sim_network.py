@@ -284,6 +284,10 @@ class SimNetwork:
         self._without_power.add(host)
         self._silence([end for end in self._ends if host in (end.process, end.peer.process)])
 
+    def has_power(self, host: str) -> bool:
+        """Return whether a machine is on."""
+        return host not in self._without_power
+
     def regain_power(self, host: str) -> None:
         """A machine is on again: it knows nothing of its connections, and says so."""
         if host in self._without_power:

@@ -49,8 +49,13 @@ class BlockRead:
         """What is to be asked for next, in order."""
         if not self._chunk_by_chunk:
             return [part.piece for part in self._parts]
+        return [self.first]
+
+    @property
+    def first(self) -> Piece:
+        """What is to be read next."""
         piece = self._parts[0].piece
-        return [piece._replace(length=_within_chunk(piece))]
+        return piece._replace(length=_within_chunk(piece)) if self._chunk_by_chunk else piece
 
     @property
     def buffer(self) -> memoryview:

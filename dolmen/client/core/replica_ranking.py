@@ -21,6 +21,8 @@ class Standing:
     """Our own."""
     failed: Collection[str] = ()
     slow: Collection[str] = ()
+    near: Collection[str] = ()
+    """Those whose replicas we can read as files, whatever their host is called."""
 
 
 def shuffle_replicas(
@@ -44,6 +46,7 @@ def rank_replicas(replicas: Sequence[ReplicaLocation], standing: Standing) -> li
             replica.datanode_id in standing.failed,
             replica.datanode_id in standing.slow,
             replica.stale,
+            replica.datanode_id not in standing.near,
             replica.host != standing.host,
         ),
     )
