@@ -72,8 +72,7 @@ class FileEditLog:
         if self._begin_segment or self._length_bytes >= SEGMENT_LIMIT_BYTES:
             await self._make_segment(batch.epoch)
         assert self._file is not None
-        await self._file.write_at(self._length_bytes, data)
-        await self._file.sync()
+        await self._disk.in_one_go(_write_synced(self._file, self._length_bytes, data))
         self._failed = False
         self._length_bytes += len(data)
         self._appended_bytes += len(data)
@@ -204,6 +203,11 @@ async def open_file_edit_log(disk: Disk, directory: str, cluster_id: str) -> Fil
     opened = FileEditLog(disk, directory, cluster_id)
     await opened.recover()
     return opened
+
+
+async def _write_synced(file: DiskFile, offset: int, data: bytes) -> None:
+    await file.write_at(offset, data)
+    await file.sync()
 
 
 async def read_whole(disk: Disk, path: str) -> bytes:

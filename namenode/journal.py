@@ -14,7 +14,7 @@ is awaited, snapshots show the state before the batch.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from dolmen.protocol.control_messages import Reply
@@ -108,6 +108,8 @@ class Journal:
         self._work = asyncio.Event()
         self._closing = False
         self._now_ms = 0
+        self._views = ExitStack()
+        self._view: View | None = None
         self.figures = JournalFigures()
 
     async def submit(self, decide: Decide, deadline: float | None = None) -> Reply:
@@ -145,15 +147,24 @@ class Journal:
 
     @contextmanager
     def snapshot(self) -> Generator[View]:
-        """A view of what is durable; hold it across no await."""
+        """A view of what is durable; hold it across no await.
+
+        All who look in one turn of the event loop see the same, unless a batch commits meanwhile.
+        """
         try:
-            with self._store.tables.snapshot() as view:
-                yield view
+            if self._view is None:
+                self._view = self._views.enter_context(self._store.tables.snapshot())
+                asyncio.get_running_loop().call_soon(self._end_view)
+            yield self._view
         except DataDamaged as error:
             if _means_tables(error):
                 self._store.report_damage(error.message)
                 self._work.set()
             raise
+
+    def _end_view(self) -> None:
+        self._view = None
+        self._views.close()
 
     async def run(self) -> None:
         """Work until `close`. Whatever it raises must end the process."""
@@ -272,6 +283,7 @@ class Journal:
         self.figures.append_seconds.observe(clock() - begun_s)
         self.figures.batch_edits.observe(len(decided.groups))
         decided.writer.commit()
+        self._end_view()  # whoever looks from now on sees the batch
         return cancelled
 
     def _give(self, answer: _Answer) -> None:

@@ -13,7 +13,12 @@ from random import Random
 
 from dolmen import __version__
 from dolmen.protocol.block_messages import refusal_of
-from dolmen.protocol.client_messages import Done, Mutation, ReportCorruptReplica
+from dolmen.protocol.client_messages import (
+    MUTATIONS,
+    OPERATOR_READS,
+    Done,
+    ReportCorruptReplica,
+)
 from dolmen.protocol.control_messages import (
     MESSAGE_LIMIT_BYTES,
     PROTOCOL_VERSION,
@@ -33,7 +38,6 @@ from dolmen.protocol.errors import (
     UnsupportedVersion,
     WrongCluster,
 )
-from dolmen.protocol.operator_messages import OperatorRead
 from dolmen.protocol.tokens import NONCE_BYTES
 from dolmen.runtime.metrics import Timings
 from dolmen.runtime.settings import Settings
@@ -49,6 +53,9 @@ NOT_GREETED = "not greeted"
 
 UNREADABLE = "unreadable"
 """What cannot be decoded, among the names of calls."""
+
+_TAKES_TIME = MUTATIONS | OPERATOR_READS
+"""What a client asks that may wait for something: the log, a disk, a datanode."""
 
 WAIT_S = 10.0
 """How long a mutation may wait inside: below the time a client gives a call, which then repeats it
@@ -112,7 +119,7 @@ class NamenodeSession:
         except DolmenError as error:
             return self._refused(UNREADABLE, begun_s, error)
         if self._role == CLIENT and isinstance(call, ClientCall):
-            if isinstance(call.request, Mutation | OperatorRead):
+            if type(call.request) in _TAKES_TIME:
                 return self._answer_later(call, begun_s)
             return self._answer_now(call, begun_s)
         return self._answer_later(call, begun_s)
@@ -193,7 +200,7 @@ class NamenodeSession:
     async def _change_or_operate(self, call: ClientCall) -> Reply:
         office = self._office
         membership = office.membership
-        if isinstance(call.request, Mutation):
+        if type(call.request) in MUTATIONS:
             return await membership.journal.submit(
                 lambda view, now_ms: membership.namesystem.handle(call, view, now_ms),
                 self._clock() + WAIT_S,

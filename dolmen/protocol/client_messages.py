@@ -5,6 +5,8 @@ Paths are absolute namespace paths (`/a/b`). Times are milliseconds since the ep
 lasts.
 """
 
+from typing import get_args
+
 import msgspec
 
 from dolmen.protocol.draft_messages import DraftMutation, DraftOpened, DraftRead
@@ -233,6 +235,11 @@ Mutation = (
     | OperatorMutation
 )
 ClientRequest = ReadRequest | Mutation
+
+MUTATIONS = frozenset(get_args(Mutation))
+"""To look a type up in: a union is walked member by member."""
+
+OPERATOR_READS = frozenset(get_args(OperatorRead))
 
 
 # ---------------------------------------------------------------- replies

@@ -99,7 +99,14 @@ def parse_path(path: str) -> tuple[str, ...]:
     """
     if not path.startswith("/"):
         raise InvalidRequest(f"{path!r} is relative: a path starts with '/'", path)
-    names = tuple(name for name in path.split("/") if name)
+    names = tuple(filter(None, path.split("/")))
+    plain = len(path) <= NAME_LIMIT_BYTES and path.isascii() and "\0" not in path
+    if not plain or "." in names or ".." in names:
+        _check_names(names, path)
+    return names
+
+
+def _check_names(names: tuple[str, ...], path: str) -> None:
     for name in names:
         check_name(name, path)
     size_bytes = sum(len(name.encode()) + 1 for name in names)
@@ -109,7 +116,6 @@ def parse_path(path: str) -> tuple[str, ...]:
         )
     if len(names) > DEPTH_LIMIT:
         raise NameTooLong(f"path of {len(names)} names is deeper than {DEPTH_LIMIT}", path)
-    return names
 
 
 def format_path(names: tuple[str, ...]) -> str:
