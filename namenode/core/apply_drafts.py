@@ -3,6 +3,8 @@
 With the blocks their whole hash is gone; the edit that brings it back is here, too.
 """
 
+from itertools import islice
+
 from dolmen.protocol.client_messages import EntryKind
 from dolmen.protocol.errors import DataDamaged
 from namenode.core import tables
@@ -15,8 +17,8 @@ from namenode.core.edits import (
     FileJoined,
     HiddenFileMade,
 )
-from namenode.core.lookup import find_file_block, load_block, load_inode
-from namenode.core.records import LEASE, Inode
+from namenode.core.lookup import file_block_keys, load_inode
+from namenode.core.records import BLOCK, LEASE, Inode
 
 
 def _attach(change: Change, edit: DraftAttached) -> None:
@@ -56,21 +58,23 @@ def _make_hidden(change: Change, edit: HiddenFileMade) -> None:
 def _move(change: Change, edit: BlocksMoved) -> None:
     writer = change.writer
     source, target = load_inode(writer, edit.source_id), load_inode(writer, edit.inode_id)
+    keys = list(islice(file_block_keys(writer, source, edit.first_index), edit.count))
+    if len(keys) < edit.count:
+        raise DataDamaged(f"inode {source.inode_id} has not the {edit.count} blocks that move")
     length_bytes = 0
-    for offset in range(edit.count):
-        key = tables.file_block_key(edit.source_id, edit.first_index + offset)
-        block_id = find_file_block(writer, edit.source_id, edit.first_index + offset)
-        block = load_block(writer, -1 if block_id is None else block_id)
+    for number, block_key in enumerate(keys):
+        block = BLOCK.decode(writer.get(tables.BLOCKS, block_key) or b"")
+        index = target.block_count + number
         moved = replace(
             block,
             inode_id=edit.inode_id,
-            index=target.block_count + offset,
+            index=index,
             offset_bytes=target.length_bytes + length_bytes,
         )
-        writer.delete(tables.FILE_BLOCKS, key)
-        key = tables.file_block_key(moved.inode_id, moved.index)
-        writer.put(tables.FILE_BLOCKS, key, tables.number_key(moved.block_id))
-        change.put_block(moved)
+        from_key = tables.file_block_key(edit.source_id, edit.first_index + number)
+        writer.delete(tables.FILE_BLOCKS, from_key)
+        writer.put(tables.FILE_BLOCKS, tables.file_block_key(edit.inode_id, index), block_key)
+        writer.put(tables.BLOCKS, block_key, BLOCK.encode(moved))
         length_bytes += block.length_bytes
     _count(change, source, -edit.count, -length_bytes)
     _count(change, target, edit.count, length_bytes)
