@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO
 
 import pytest
+import xxhash
 from click.testing import CliRunner, Result
 
 from dolmen.cli import main
@@ -173,3 +174,24 @@ def test_files_are_joined_and_gone(
     assert fs.find(space) == [f"{space}/a"]
     for wrong in (f"{space}/a", space, "dolmen://127.0.0.1:1/a"):
         assert dolmen("concat", "--retry-for", "10ms", f"{space}/a", wrong).exit_code in (4, 6)
+
+
+def test_a_file_that_grew_has_no_checksum_for_a_while_and_an_empty_one_always_has(
+    cluster: LocalCluster, dolmen: Callable[..., Result], space: str
+) -> None:
+    fs = cluster.filesystem()
+    for name in ("a", "b"):
+        fs.pipe_file(f"{space}/{name}", b"written")
+        with fs.open(f"{space}/{name}", "ab") as file:
+            file.write(b" and appended")
+    fs.truncate(f"{space}/b", 0)
+    unknown = dolmen("checksum", f"{space}/a")
+    assert unknown.exit_code == 6
+    assert "computed again: try later" in unknown.stderr
+    assert fs.info(f"{space}/a")["checksum"] is None
+    empty = dolmen("checksum", f"{space}/b")
+    assert (
+        empty.stdout.split()[0]
+        == xxhash.xxh3_128_hexdigest(b"")
+        == fs.info(f"{space}/b")["checksum"]
+    )
