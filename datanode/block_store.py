@@ -261,7 +261,7 @@ class BlockStore:
             await self._open.create(volume, replica, header)
         except OSError:
             with contextlib.suppress(OSError):
-                await volume.remove(Place.BEING_WRITTEN, replica.block_id, replica.stamp)
+                await volume.remove(replica.block_id, replica.stamp, Place.BEING_WRITTEN)
             raise
         self.add(replica)
 
@@ -315,8 +315,7 @@ class BlockStore:
             volume = self.volume_of(replica)
             if replica.state is ReplicaState.DAMAGED:
                 await volume.unmark(block_id, stamp)
-            for place in (Place.FINALIZED, Place.BEING_WRITTEN):
-                await volume.remove(place, block_id, stamp)
+            await volume.remove(block_id, stamp, Place.FINALIZED, Place.BEING_WRITTEN)
         LOG.info("deleted %s", replica)
 
     async def quarantine(self, block_id: int, take_order: Callable[[], int | None]) -> None:
@@ -355,7 +354,7 @@ class BlockStore:
             self.tell(ChangeKind.DELETED, replica)
         await self.close_files(replica.block_id)
         volume = self.volume_of(replica)
-        await volume.remove(Place.BEING_WRITTEN, replica.block_id, replica.stamp)
+        await volume.remove(replica.block_id, replica.stamp, Place.BEING_WRITTEN)
 
     async def put_aside(self, replica: Replica, kind: ChangeKind, reason: str) -> None:
         """Take a replica out of service, quarantine its files, tell. The gate is held."""

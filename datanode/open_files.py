@@ -45,15 +45,7 @@ class OpenFiles:
 
     async def create(self, volume: Volume, replica: Replica, header: bytes) -> None:
         """Make the files of a new replica, empty but for the header of its records."""
-        files = await _open(volume, replica, create=True)
-        try:
-            await files.data.truncate(0)
-            await files.records.truncate(0)
-            await files.records.write_at(0, header)
-        except OSError:
-            await files.close()
-            raise
-        files.records_end_bytes = len(header)
+        files = await volume.disk.in_one_go(_make(volume, replica, header))
         await self._keep(replica.block_id, files)
 
     async def get(self, volume: Volume, replica: Replica) -> ReplicaFiles:
@@ -62,7 +54,7 @@ class OpenFiles:
         if files is not None:
             self._open[replica.block_id] = files
             return files
-        files = await _open(volume, replica, create=False)
+        files = await volume.disk.in_one_go(_open(volume, replica, create=False))
         files.records_end_bytes = records_end(await files.records.size())
         await self._keep(replica.block_id, files)
         return files
@@ -85,6 +77,20 @@ class OpenFiles:
             oldest = next(idle, None)
             if oldest is not None:
                 await self.close(oldest)
+
+
+async def _make(volume: Volume, replica: Replica, header: bytes) -> ReplicaFiles:
+    """Make files, or empty those that are there; to be done in one go."""
+    files = await _open(volume, replica, create=True)
+    try:
+        await files.data.truncate(0)
+        await files.records.truncate(0)
+        await files.records.write_at(0, header)
+    except OSError:
+        await files.close()
+        raise
+    files.records_end_bytes = len(header)
+    return files
 
 
 async def _open(volume: Volume, replica: Replica, *, create: bool) -> ReplicaFiles:

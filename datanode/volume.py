@@ -5,6 +5,9 @@ The order of syncs and renames is rule 19: what a file holds is synced before it
 the directory that gains a name is synced before the one that loses it, so that a crash between any
 two steps leaves something that `core.restart` can finish or undo.
 
+Steps that belong together are a coroutine that awaits this volume's disk alone and is done in one
+go, on a thread: it changes nothing of the volume.
+
 Where a disk was unmounted there is an empty directory that can be written. So a directory is made
 only below a root whose VERSION file is the volume's, and a file that is missing means nothing until
 `is_there` says that the volume is not.
@@ -14,9 +17,9 @@ import asyncio
 import contextlib
 import errno
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
-from datanode.core.checksum_file import FinalizedContents, encode_finalized
 from datanode.core.layout import (
     Place,
     block_directory,
@@ -193,29 +196,30 @@ class Volume:
         self.sync_seconds.observe(asyncio.get_running_loop().time() - begun_s)
 
     async def sync_data(self, data: DiskFile) -> None:
-        """Sync the bytes of a replica. SyncFailed, whatever the reason is said to be: also a disk
-        that was full when the kernel wrote them has lost them."""
+        """Sync the bytes of a replica; SyncFailed."""
+        await self.make_last(sync_bytes(data))
+
+    async def make_last(self, steps: Coroutine[Any, Any, None]) -> None:
+        """Do steps in one go, some of them syncs; one that fails is final, as in `sync`."""
         begun_s = asyncio.get_running_loop().time()
         try:
-            await data.sync()
-        except OSError as error:
+            await self.disk.in_one_go(steps)
+        except (SyncFailed, NamesInDoubt) as error:
             self._become_suspect(error)
-            raise SyncFailed(error.errno, error.strerror) from error
+            raise
         self.sync_seconds.observe(asyncio.get_running_loop().time() - begun_s)
 
     def _become_suspect(self, error: OSError) -> None:
         self.happened(VolumeEvent.SYNC_FAILED, f"a sync failed: {error}")
         self.check_soon()
 
-    async def write_final_checksums(self, contents: FinalizedContents) -> None:
-        """Replace the records of a replica whose data is synced by the final form."""
-        block_id, stamp = contents.block_id, contents.stamp
-        path = self.checksums_path(Place.BEING_WRITTEN, block_id, stamp)
-        await self.sync(lambda: self.disk.write_file(path, encode_finalized(contents)))
-
     async def publish(self, block_id: int, stamp: int, data: Place, checksums: Place) -> None:
         """Move a finalized replica's files to where they belong from where they are, lasting."""
         await self.make_directory(Place.FINALIZED, block_id)
+        await self.make_last(self.move(block_id, stamp, data, checksums))
+
+    async def move(self, block_id: int, stamp: int, data: Place, checksums: Place) -> None:
+        """The steps of `publish`, for a directory that is there."""
         if data is not Place.FINALIZED:
             await self.disk.rename(
                 self.data_path(data, block_id), self.data_path(Place.FINALIZED, block_id)
@@ -225,9 +229,9 @@ class Volume:
                 self.checksums_path(checksums, block_id, stamp),
                 self.checksums_path(Place.FINALIZED, block_id, stamp),
             )
-        await self.sync(lambda: self.sync_directory(Place.FINALIZED, block_id))
+        await lasting(self.sync_directory(Place.FINALIZED, block_id))
         if Place.BEING_WRITTEN in (data, checksums):
-            await self.sync(lambda: self.sync_directory(Place.BEING_WRITTEN, block_id))
+            await lasting(self.sync_directory(Place.BEING_WRITTEN, block_id))
 
     async def reopen(self, block_id: int) -> None:
         """Move a finalized data file back among those being written, lasting."""
@@ -237,14 +241,18 @@ class Volume:
         )
         await self.sync(lambda: self.sync_directory(Place.BEING_WRITTEN, block_id))
 
-    async def remove(self, place: Place, block_id: int, stamp: int) -> None:
+    async def remove(self, block_id: int, stamp: int, *places: Place) -> None:
         """Remove a replica's files, the data first: checksums alone claim nothing."""
-        for path in (
-            self.data_path(place, block_id),
-            self.checksums_path(place, block_id, stamp),
-        ):
-            with contextlib.suppress(FileNotFoundError):
-                await self.disk.remove(path)
+        await self.disk.in_one_go(self._remove(block_id, stamp, places))
+
+    async def _remove(self, block_id: int, stamp: int, places: tuple[Place, ...]) -> None:
+        for place in places:
+            for path in (
+                self.data_path(place, block_id),
+                self.checksums_path(place, block_id, stamp),
+            ):
+                with contextlib.suppress(FileNotFoundError):
+                    await self.disk.remove(path)
 
     async def mark_damaged(self, block_id: int, stamp: int, reason: str) -> None:
         """Have a restart know that a replica is DAMAGED; a disk that fails at it may forget."""
@@ -275,6 +283,29 @@ class Volume:
 
 class SyncFailed(OSError):
     """Bytes that were written may not be on disk, and a second sync would not tell."""
+
+
+class NamesInDoubt(OSError):
+    """Names, or a small file, may not be on disk, and a second sync would not tell."""
+
+
+async def sync_bytes(data: DiskFile) -> None:
+    """Sync the bytes of a replica. SyncFailed, whatever the reason is said to be: also a disk that
+    was full when the kernel wrote them has lost them."""
+    try:
+        await data.sync()
+    except OSError as error:
+        raise SyncFailed(error.errno, error.strerror) from error
+
+
+async def lasting(sync: Coroutine[Any, Any, None]) -> None:
+    """Await what makes names, or a small file, last. NamesInDoubt unless the error will pass."""
+    try:
+        await sync
+    except OSError as error:
+        if will_pass(error):
+            raise
+        raise NamesInDoubt(error.errno, error.strerror) from error
 
 
 def is_full(error: OSError) -> bool:

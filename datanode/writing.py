@@ -22,6 +22,8 @@ from datanode.core.receiver import (
     contradiction,
 )
 from datanode.core.replicas import Replica, ReplicaEvent, no_such_replica, state_after
+from datanode.finalizing import finalize
+from datanode.open_files import ReplicaFiles
 from datanode.volume import SyncFailed, Volume, is_unwritable, will_pass
 from dolmen.protocol.checksums import CHUNK_BYTES, block_digest
 from dolmen.protocol.datanode_messages import ChangeKind, ReplicaState
@@ -99,17 +101,10 @@ class ReplicaWriter:
 
     async def _write(self, replica: Replica, piece: Piece, placement: Placement) -> None:
         files = await self._store.files_of(replica)
-        for start, end in placement.compares:
-            stored = memoryview(bytearray(end - start))
-            await files.data.read_into(piece.offset_bytes + start, stored)
-            if stored != piece.data[start:end]:
-                raise contradiction((piece.offset_bytes + start) // CHUNK_BYTES)
-        for start, end in placement.writes:
-            await files.data.write_at(piece.offset_bytes + start, piece.data[start:end])
-        if placement.records:
-            records = encode_records(replica.block_id, placement.records)
-            await files.records.write_at(files.records_end_bytes, records)
-            files.records_end_bytes += len(records)
+        records = encode_records(replica.block_id, placement.records)
+        disk = self._store.volume_of(replica).disk
+        await disk.in_one_go(_write_piece(files, piece, placement, records))
+        files.records_end_bytes += len(records)
 
     def _find_open(self, block_id: int, stamp: int) -> Replica:
         replica = self._store.find(block_id, stamp)
@@ -157,14 +152,8 @@ class ReplicaWriter:
             volume.cluster_id, block_id, replica.stamp, length_bytes, digest, checksums
         )
         try:
-            files = await store.files_of(replica)
-            if await files.data.size() != length_bytes:  # bytes that never were acknowledged
-                await files.data.truncate(length_bytes)
-            await volume.sync_data(files.data)
+            await finalize(volume, await store.files_of(replica), contents)
             await store.close_files(block_id)
-            await volume.write_final_checksums(contents)
-            written = Place.BEING_WRITTEN
-            await volume.publish(block_id, replica.stamp, written, written)
         except OSError as error:
             await self._in_doubt(replica, error)
             raise volume.trouble(error, block_id) from error
@@ -279,6 +268,21 @@ class ReplicaWriter:
             return
         if await self._store.volume_of(replica).is_there():
             await self._store.put_aside(replica, ChangeKind.CORRUPT, f"the disk failed: {error}")
+
+
+async def _write_piece(
+    files: ReplicaFiles, piece: Piece, placement: Placement, records: bytes
+) -> None:
+    """Write what is new of a piece and then its records; to be done in one go."""
+    for start, end in placement.compares:
+        stored = memoryview(bytearray(end - start))
+        await files.data.read_into(piece.offset_bytes + start, stored)
+        if stored != piece.data[start:end]:
+            raise contradiction((piece.offset_bytes + start) // CHUNK_BYTES)
+    for start, end in placement.writes:
+        await files.data.write_at(piece.offset_bytes + start, piece.data[start:end])
+    if records:
+        await files.records.write_at(files.records_end_bytes, records)
 
 
 def _check_sound(replica: Replica) -> None:

@@ -9,7 +9,7 @@ MUTANTS = (
         "the data of a replica is not synced",
         19,
         "property 1",
-        (Change("datanode/volume.py", "            await data.sync()\n", "            pass\n"),),
+        (Change("datanode/volume.py", "        await data.sync()\n", "        pass\n"),),
     ),
     Mutant(
         "the edit log is not synced",
