@@ -5,6 +5,7 @@ With the blocks their whole hash is gone; the edit that brings it back is here, 
 
 from itertools import islice
 
+from dolmen.protocol.checksums import hash_of_length
 from dolmen.protocol.client_messages import EntryKind
 from dolmen.protocol.errors import DataDamaged
 from namenode.core import tables
@@ -99,7 +100,7 @@ def _extend(change: Change, edit: FileExtended) -> None:
     extended = replace(
         inode,
         modified_ms=edit.modified_ms,
-        content_hash=b"",
+        content_hash=hash_of_length(inode.length_bytes),
         changed_txid=change.txid,
         cut_txid=change.txid if edit.cut else inode.cut_txid,
     )

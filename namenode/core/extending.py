@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from dolmen.protocol.checksums import hash_of_length
 from dolmen.protocol.draft_messages import ExtendFile
 from dolmen.protocol.errors import FileTooLarge, InvalidRequest, StaleHandle
 from dolmen.protocol.identifiers import FILE_BLOCKS_LIMIT, format_path
@@ -166,7 +167,7 @@ def _extended(case: Case, request: ExtendFile, plan: _Plan) -> Inode:
     return replace(
         target,
         length_bytes=plan.length_bytes,
-        content_hash=b"",
+        content_hash=hash_of_length(plan.length_bytes),
         modified_ms=request.modified_ms or case.now_ms,
         changed_txid=case.next_txid,
         cut_txid=case.next_txid if plan.cut else target.cut_txid,

@@ -8,7 +8,6 @@ of a path NotADirectory.
 from collections.abc import Iterator
 
 import msgspec
-import xxhash
 
 from dolmen.protocol.client_messages import EntryKind, FileInfo
 from dolmen.protocol.errors import DataDamaged, NoSuchPath, NotADirectory
@@ -32,8 +31,6 @@ from namenode.core.records import (
     Meta,
 )
 from namenode.core.tables import View
-
-NO_BYTES_HASH = xxhash.xxh3_128_digest(b"")
 
 NUMBER_LIMIT = 1 << 64
 """Ids are keys of 8 bytes; what a caller sends may be any integer."""
@@ -198,13 +195,7 @@ def info_of(names: Names, inode: Inode) -> FileInfo:
         created_ms=inode.created_ms,
         replication=inode.replication,
         block_size_bytes=inode.block_size_bytes,
-        content_hash=inode.content_hash or _hash_of_nothing(inode),
+        content_hash=inode.content_hash,
         changed_txid=inode.changed_txid,
         cut_txid=inode.cut_txid,
     )
-
-
-def _hash_of_nothing(inode: Inode) -> bytes:
-    """Return the hash that a file without bytes has, whatever was made of it before."""
-    empty = inode.kind == EntryKind.FILE and not inode.length_bytes
-    return NO_BYTES_HASH if empty else b""
