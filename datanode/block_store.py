@@ -8,7 +8,9 @@ A replica leaves the map before its files go, and before the order to delete it 
 
 import asyncio
 import contextlib
+import errno
 import logging
+import os
 from collections.abc import Callable, Iterable, Sequence
 from random import Random
 
@@ -28,7 +30,6 @@ from datanode.gates import Gates
 from datanode.open_files import OpenFiles, ReplicaFiles
 from datanode.volume import Volume
 from datanode.work import Work
-from dolmen.protocol.checksums import CHECKSUM_BYTES, CHUNK_BYTES, chunk_count, first_bad_chunk
 from dolmen.protocol.datanode_messages import (
     ChangeKind,
     ReplicaChange,
@@ -36,7 +37,6 @@ from dolmen.protocol.datanode_messages import (
     ReplicaState,
 )
 from dolmen.protocol.errors import ChecksumMismatch, InvalidRequest, NoSpace, Overloaded
-from dolmen.runtime.transport import PIECE_BYTES
 
 UNFINISHED_REPLICAS_MAX = 10_000
 """Each costs 12 bytes of memory a chunk, 24 KiB for a block of 128 MiB."""
@@ -250,7 +250,8 @@ class BlockStore:
     # ------------------------------------------------------------ files of unfinished replicas
 
     async def create(self, replica: Replica) -> None:
-        """Make the files of a new replica, empty; nothing lasts yet. The gate is held."""
+        """Make the files of a new replica, empty; nothing lasts yet. The gate is held. OSError if
+        its volume fails meanwhile."""
         if len(self._unfinished) >= UNFINISHED_REPLICAS_MAX:
             raise Overloaded(f"{len(self._unfinished)} replicas are being written here already")
         volume = self.volume_of(replica)
@@ -259,7 +260,11 @@ class BlockStore:
         await volume.make_directory(Place.BEING_WRITTEN, replica.block_id)
         try:
             await self._open.create(volume, replica, header)
+            if volume not in self.volumes:  # `lose` has not seen this replica
+                raise OSError(errno.EIO, os.strerror(errno.EIO), volume.root)
         except OSError:
+            with contextlib.suppress(OSError):
+                await self.close_files(replica.block_id)
             with contextlib.suppress(OSError):
                 await volume.remove(replica.block_id, replica.stamp, Place.BEING_WRITTEN)
             raise
@@ -378,20 +383,3 @@ class BlockStore:
             except OSError as error:
                 LOG.error("block %016x cannot be put aside: %s", about.block_id, error)
                 volume.unread.setdefault(about.block_id, 0)
-
-
-async def verify_file(volume: Volume, path: str, length_bytes: int, checksums: bytes) -> None:
-    """Compare a whole file with its checksums; ChecksumMismatch names the first bad chunk."""
-    file = await volume.disk.open(path, writable=False)
-    try:
-        buffer = memoryview(bytearray(min(PIECE_BYTES, length_bytes)))
-        for start in range(0, length_bytes, PIECE_BYTES):
-            piece = buffer[: min(PIECE_BYTES, length_bytes - start)]
-            if await file.read_into(start, piece) < len(piece):
-                raise ChecksumMismatch(f"{path} is shorter than its {length_bytes} bytes")
-            first, last = start // CHUNK_BYTES, chunk_count(start + len(piece))
-            bad = first_bad_chunk(piece, checksums[first * CHECKSUM_BYTES : last * CHECKSUM_BYTES])
-            if bad is not None:
-                raise ChecksumMismatch(f"{path}: chunk {first + bad} fails its checksum")
-    finally:
-        await file.close()

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from datanode.block_store import BlockStore, verify_file
+from datanode.block_store import BlockStore
 from datanode.core.checksum_file import (
     Contents,
     FinalizedContents,
@@ -46,6 +46,7 @@ from datanode.core.restart import (
     SetAside,
     decide,
 )
+from datanode.file_check import verify_file
 from datanode.verification import rebuilt_list
 from datanode.verified_times import VerifiedTimes
 from datanode.volume import Volume

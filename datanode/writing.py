@@ -71,7 +71,7 @@ class ReplicaWriter:
             except OSError as error:
                 trouble = volume.trouble(error, block_id)
                 failed.append(volume)
-                if len(failed) >= len(store.volumes):
+                if all(one in failed for one in store.volumes):
                     raise trouble from error
                 LOG.warning("%s is begun on another volume: %s", replica, trouble)
             else:

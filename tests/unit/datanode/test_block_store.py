@@ -135,6 +135,24 @@ def test_a_new_replica_goes_where_there_is_room_and_none_into_the_reserve() -> N
     scene.run(scenario())
 
 
+def test_a_replica_whose_volume_fails_while_its_files_are_made_is_begun_on_another() -> None:
+    scene = Scene(1 << 30, 100 * KIB)
+
+    async def scenario() -> None:
+        roomy, _ = scene.store.volumes
+        scene.storages[0].device.hangs = True
+        beginning = asyncio.create_task(scene.writer.begin(B1, 1, len(DATA)))
+        await asyncio.sleep(1)
+        await scene.store.lose(roomy)
+        scene.storages[0].device.go_on()
+        await beginning
+        replica = scene.store.get(B1)
+        assert replica is not None
+        assert replica.storage_id == "storage-1"
+
+    scene.run(scenario())
+
+
 def test_more_replicas_may_be_written_than_files_are_kept_open() -> None:
     scene = Scene(1 << 30)
     count = OPEN_REPLICAS_MAX + 50
