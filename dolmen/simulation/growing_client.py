@@ -6,7 +6,7 @@ client do to a file they do as two writers.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -23,6 +23,13 @@ from dolmen.simulation.namespace_model import DONE, Answer, Look, Node, Operatio
 from dolmen.simulation.recorded_client import LIMIT_S, READABLE_S, RecordedClient
 
 ANSWERS = (LeaseConflict, StaleHandle)
+
+FOLLOWED_S = 20.0
+
+Errors = tuple[type[DolmenError], ...]
+
+Changes = Coroutine[None, None, list[bytes] | None]
+"""Changes a file, and returns all that it has contained meanwhile, if that is certain."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,15 @@ class GrowingClient(RecordedClient):
 
     async def follow(self, path: str, offset: int, for_s: float) -> None:
         """Follow a file that nobody cuts or replaces: every byte comes in order, once."""
+        got = await self.stream(path, offset, for_s)
+        content = await self.read_content(path)
+        if content is not None and got:
+            self._history.true_reads.check_followed(path, offset, got, [content.data])
+
+    async def stream(
+        self, path: str, offset: int, for_s: float, ends: Errors = (NoSuchPath,)
+    ) -> bytearray:
+        """Follow a file and return the bytes that came; errors among `ends` are an answer."""
         got, started_s = bytearray(), now_s()
         try:
             async with (
@@ -84,17 +100,21 @@ class GrowingClient(RecordedClient):
                     got += piece
         except TimeoutError:
             self._history.acknowledged["Follow"] += 1
-        except NoSuchPath:
-            return  # not begun yet
+        except ends:
+            self._history.acknowledged["Follow"] += bool(got)
         except DolmenError as error:
             self._history.forgive("Follow", path, error, started_s)
-        content = await self.read_content(path)
-        if content is not None and content.data[offset : offset + len(got)] != got:
-            raise CheckFailed(
-                f"{path}: who followed it from {offset} on was given {len(got)} other bytes than"
-                f" it has, {content.length_bytes}",
-                (path,),
-            )
+        return got
+
+    async def follow_changes(self, path: str, offset: int, changes: Changes) -> None:
+        """Follow a file while it is changed in all ways: what comes is what it was at one moment;
+        what it was before a cut and what came behind it after that never come together."""
+        async with asyncio.TaskGroup() as group:
+            stream = self.stream(path, offset, FOLLOWED_S, (NoSuchPath, StaleHandle))
+            following, changing = group.create_task(stream), group.create_task(changes)
+        got, contents = following.result(), changing.result()
+        if contents is not None and got:
+            self._history.true_reads.check_followed(path, offset, got, contents)
 
     async def be_fenced(self, growth: Growth, between: Growth) -> None:
         """Write, have the lease taken away, let another writer write, and come back."""
@@ -115,6 +135,22 @@ class GrowingClient(RecordedClient):
             self._history.tell(self.name, f"{path}: {type(error).__name__}: {error}", (path,))
         else:
             raise CheckFailed(f"{path}: a writer whose lease was taken away could write", (path,))
+        finally:
+            await writer.abandon()
+
+    async def be_protected(self, path: str) -> None:
+        """Open a file to append, and try so with another handle; nobody ends that otherwise."""
+        started_s = now_s()
+        writer = await self._open(path)
+        if writer is None:
+            return
+        try:
+            async with asyncio.timeout(LIMIT_S):
+                rival = await self.client.open_appender(path)
+            await rival.abandon()
+            self._history.one_writer.check_taken_over(path, now_s() - started_s)
+        except DolmenError as error:
+            self._history.tell(self.name, f"{path}: {type(error).__name__}: {error}", (path,))
         finally:
             await writer.abandon()
 

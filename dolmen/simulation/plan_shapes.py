@@ -46,7 +46,7 @@ WHOLE_KINDS = (
     "mass_delete",
     "setrep",
 )
-GROWING_KINDS = ("append", "truncate", "concat", "follow", "recover_lease")
+GROWING_KINDS = ("append", "truncate", "concat", "follow", "follow_changes", "recover_lease")
 FILE_KINDS = (*WHOLE_KINDS, *GROWING_KINDS)
 OPERATOR_KINDS = ("leaving", "balancing", "fsck", "safe_mode")
 QUIET_OPERATOR_KINDS = ("balancing", "fsck")

@@ -22,6 +22,7 @@ KINDS = (
     "truncate",
     "concat",
     "follow",
+    "follow_changes",
     "recover_lease",
     "leaving",
     "balancing",

@@ -17,6 +17,46 @@ DRAFT_MUTANTS = (
         work="recover_lease",
     ),
     Mutant(
+        "a lease is taken over while its holder is heard",
+        18,
+        "property 4",
+        (
+            Change(
+                "namenode/core/drafts.py",
+                "    if silent_ms >= limit_ms:\n",
+                "    if silent_ms >= 0:\n",
+            ),
+        ),
+        work="recover_lease",
+    ),
+    Mutant(
+        "anybody may extend a file through the draft of another",
+        18,
+        "property 4",
+        (
+            Change(
+                "namenode/core/extending.py",
+                "    draft = held_file(case.view, request.draft_id, case.client_id)\n",
+                "    anybody = (find_lease(case.view, request.draft_id) or case).client_id\n"
+                "    draft = held_file(case.view, request.draft_id, anybody)\n",
+            ),
+        ),
+        work="recover_lease",
+    ),
+    Mutant(
+        "files are joined while they are being written",
+        18,
+        "property 4",
+        (
+            Change(
+                "namenode/core/concat.py",
+                "    if inode.draft_id:\n",
+                "    if inode.draft_id < 0:\n",
+            ),
+        ),
+        work="append,recover_lease",
+    ),
+    Mutant(
         "a short last block that was written again stays",
         15,
         "property 3",
@@ -59,5 +99,18 @@ DRAFT_MUTANTS = (
             ),
         ),
         work="follow",
+    ),
+    Mutant(
+        "who follows a file goes on behind a cut",
+        22,
+        "property 2",
+        (
+            Change(
+                "dolmen/client/follow.py",
+                "    if now.info.cut_txid == before.info.cut_txid or position == 0:\n",
+                "    if position >= 0:\n",
+            ),
+        ),
+        work="follow_changes",
     ),
 )

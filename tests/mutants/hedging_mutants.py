@@ -17,7 +17,8 @@ HEDGING_MUTANTS = (
                 "dolmen/client/hedging.py",
                 "        finally:\n            await _end(first)\n",
                 "        finally:\n"
-                "            first.add_done_callback(lambda it: it.cancelled() or it.exception())\n",
+                "            first.add_done_callback(\n"
+                "                lambda loser: loser.cancelled() or loser.exception())\n",
             ),
         ),
         work="hurried_readers",

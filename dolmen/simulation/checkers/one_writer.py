@@ -7,7 +7,8 @@ deleted or moved away in between; an acknowledged removal must then have begun b
 answer and ended after the first call.
 
 That the last close wins whole is property 3's to say, and so is that of two flushes or closes of
-appending writers for one position one is refused: no order of both explains two answers.
+appending writers for one position one is refused: no order of both explains two answers. A lease is
+not taken over while its holder is heard.
 """
 
 from collections import defaultdict
@@ -19,6 +20,10 @@ from namenode.core.records import Block, Inode
 
 KEPT = 20
 """Removals remembered of each path: more never lie between two creates that overlap."""
+
+PROTECTED_S = 20.0
+"""Nobody takes over who was heard within that: half the soft limit of the simulated cluster, for
+the namenode's clock may jump."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,14 @@ class OneWriter:
                 (path,),
             )
         self._created[path] = _Created(writer, began_s, now_s)
+
+    def check_taken_over(self, path: str, open_s: float) -> None:
+        """A writer's lease was given to another handle, so long after it was opened."""
+        if open_s < PROTECTED_S:
+            raise CheckFailed(
+                f"{path}: the lease of a writer was taken {open_s:.0f} s after it was opened",
+                (path,),
+            )
 
     def removing(self, path: str, now_s: float) -> list[float]:
         """Something that may take away what is at a path begins; keep its end in what is

@@ -1,9 +1,10 @@
 """Property 4, put to the test: a stranger asks for files that others are writing.
 
 Well-behaved clients never name each other's unpublished files, so that nothing they do would show
-a namenode that does not look at the lease. While clients contest names, a client of its own, which
-holds no lease, asks now and then for a block of each file that is just being written, and to
-publish it: whatever it is answered but a refusal is a finding.
+a namenode that does not look at the lease. While clients contest names or write files that grow, a
+client of its own, which holds no lease, asks now and then for a block of each file that is just
+being written, to publish it, and of a draft to extend its target and to join that with itself:
+whatever it is answered but a refusal, for the right reason, is a finding.
 """
 
 import asyncio
@@ -17,9 +18,11 @@ from dolmen.protocol.client_messages import (
     ClientRequest,
     CommittedBlock,
     FileInfo,
+    GetInfo,
     PublishFile,
 )
-from dolmen.protocol.errors import DataDamaged, DolmenError
+from dolmen.protocol.draft_messages import ConcatFiles, ExtendFile
+from dolmen.protocol.errors import DataDamaged, DolmenError, InvalidRequest
 from dolmen.simulation.checkers.disks import read_stored
 from dolmen.simulation.cluster import NAMENODE_ADDRESS, SimCluster
 from dolmen.simulation.finding import CheckFailed
@@ -55,16 +58,23 @@ class Stranger:
         connection = NamenodeConnection(machine, NAMENODE_ADDRESS, "eve", options)
         try:
             for lease in leases:
-                last = self._last_block(lease.inode_id)
-                index = 0 if last is None else last.index + 1
-                commit = None if last is None else _commit(last)
-                allocate = AllocateBlock(lease.inode_id, index, commit)
-                await self._ask(connection, lease, allocate, AllocatedBlock)
-                publish = PublishFile(lease.inode_id, lease.path, commit, b"")
-                await self._ask(connection, lease, publish, FileInfo)
+                await self._ask_for_all(connection, lease)
         finally:
             await connection.close()
             await machine.transport.close()
+
+    async def _ask_for_all(self, connection: NamenodeConnection, lease: Lease) -> None:
+        last = self._last_block(lease.inode_id)
+        index = 0 if last is None else last.index + 1
+        commit = None if last is None else _commit(last)
+        allocate = AllocateBlock(lease.inode_id, index, commit)
+        await self._ask(connection, lease, allocate, AllocatedBlock)
+        publish = PublishFile(lease.inode_id, lease.path, commit, b"")
+        await self._ask(connection, lease, publish, FileInfo)
+        if lease.target_id:
+            extend = ExtendFile(lease.inode_id, 0, 0, commit)
+            await self._ask(connection, lease, extend, FileInfo)
+            await self._ask_to_join(connection, lease)
 
     async def _ask(
         self,
@@ -78,11 +88,26 @@ class Stranger:
         except DolmenError:
             self.refused += 1
             return
-        raise CheckFailed(
-            f"a stranger's {type(request).__name__} of inode {lease.inode_id}, which another"
-            " writes, was answered",
-            (lease.path,),
-        )
+        raise _not_refused(request, lease)
+
+    async def _ask_to_join(self, connection: NamenodeConnection, lease: Lease) -> None:
+        """Ask for what is refused in any case, and first of all because somebody writes."""
+        join = ConcatFiles(lease.path, (lease.path,))
+        try:
+            await connection.call(join, FileInfo, retry_for_s=PATIENCE_S)
+        except InvalidRequest:
+            if await self._is_written(connection, lease):
+                raise _not_refused(join, lease) from None
+        except DolmenError:
+            self.refused += 1
+
+    async def _is_written(self, connection: NamenodeConnection, lease: Lease) -> bool:
+        """Return whether the file of a draft is still at its path, and the draft is still one."""
+        try:
+            info = await connection.call(GetInfo(lease.path), FileInfo, retry_for_s=PATIENCE_S)
+        except DolmenError:
+            return False
+        return info.inode_id == lease.target_id and lease in self._leases()
 
     def _leases(self) -> list[Lease]:
         if not self._cluster.namenode.is_up:
@@ -98,6 +123,14 @@ class Stranger:
         blocks = stored.blocks.values() if stored is not None else ()
         mine = [block for block in blocks if block.inode_id == inode_id]
         return max(mine, key=lambda block: block.index, default=None)
+
+
+def _not_refused(request: ClientRequest, lease: Lease) -> CheckFailed:
+    return CheckFailed(
+        f"a stranger's {type(request).__name__} of inode {lease.inode_id}, which another writes,"
+        " was not refused for that",
+        (lease.path,),
+    )
 
 
 def _commit(block: Block) -> CommittedBlock:

@@ -57,7 +57,7 @@ class Checkers:
 
     async def ask(self) -> None:
         """To be asked while clients work."""
-        if Contest in self._workload.kinds:
+        if any(kind is Contest or kind.GROWS for kind in self._workload.kinds):
             await self._stranger.ask()
 
     async def check_at_rest(self, inspector: Client) -> ClusterReport:

@@ -4,10 +4,13 @@ Every version of a file has bytes of its own. What a reader is told when it open
 length) must be one version's; that this version was at that path at some moment of the opening is
 property 3's to say. Each range that it reads after that must be that version's bytes, whatever
 happens to the path meanwhile: stale, torn or rotten bytes, and those of another file, differ. A
-file that grows has the hash of the bytes that are read of it, or none (`growing_client`).
+file that grows has the hash of the bytes that are read of it, or none (`growing_client`). Who
+follows a file is given what it was at one moment, in order, and is told when it was cut below that.
 
 It cannot see bytes that are read and not returned, nor wrong bytes in versions too short to differ.
 """
+
+from collections.abc import Iterable
 
 from dolmen.protocol.client_messages import FileInfo
 from dolmen.simulation.finding import CheckFailed
@@ -41,6 +44,17 @@ class TrueReads:
             raise CheckFailed(
                 f"{info.path}: bytes came into the reader's memory after it had been read",
                 (info.path,),
+            )
+
+    def check_followed(
+        self, path: str, offset: int, got: bytes | bytearray, contents: Iterable[bytes]
+    ) -> None:
+        """Raise unless the bytes that came are those of the file, as it was at one moment."""
+        if not any(one[offset : offset + len(got)] == got for one in contents):
+            raise CheckFailed(
+                f"{path}: who followed it from {offset} on was given {len(got)} bytes that are not"
+                " what it was at any moment",
+                (path,),
             )
 
     def check(self, info: FileInfo, offset: int, data: bytes | bytearray) -> None:

@@ -12,6 +12,7 @@ from dolmen.simulation.workloads.balancing import Balancing
 from dolmen.simulation.workloads.concat import Concat
 from dolmen.simulation.workloads.contest import Contest
 from dolmen.simulation.workloads.follow import Follow
+from dolmen.simulation.workloads.follow_changes import FollowChanges
 from dolmen.simulation.workloads.fsck import Fsck
 from dolmen.simulation.workloads.hurried_readers import HurriedReaders
 from dolmen.simulation.workloads.leaving import Leaving
@@ -39,6 +40,7 @@ ALL: tuple[type[Work], ...] = (
     Truncate,
     Concat,
     Follow,
+    FollowChanges,
     RecoverLease,
     Leaving,
     Balancing,
