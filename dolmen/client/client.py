@@ -24,6 +24,7 @@ from dolmen.client.links import Links
 from dolmen.client.local_replicas import LocalFigures, LocalReplicas
 from dolmen.client.operator import Operator
 from dolmen.client.options import ClientOptions
+from dolmen.client.pages import directory_pages, tree_pages
 from dolmen.client.reader import Reader, open_reader
 from dolmen.client.truncate import truncate
 from dolmen.client.url import complete_address, login_name
@@ -36,8 +37,6 @@ from dolmen.protocol.client_messages import (
     EntryKind,
     FileInfo,
     GetInfo,
-    ListDirectory,
-    Listing,
     LocateBlocks,
     LocatedBlock,
     LocatedBlocks,
@@ -46,12 +45,10 @@ from dolmen.protocol.client_messages import (
     OpenFile,
     Rename,
     SetAttributes,
-    WalkTree,
 )
 from dolmen.protocol.control_messages import Greeting
 from dolmen.protocol.draft_messages import ConcatFiles, RecoverLease
 from dolmen.protocol.errors import IsADirectory, NoSuchPath, PathExists
-from dolmen.protocol.identifiers import LISTING_LIMIT
 from dolmen.protocol.operator_messages import ClusterReport, GetReport
 from dolmen.runtime.machine import Machine
 
@@ -158,31 +155,22 @@ class Client:
 
     async def list_directory(self, path: str) -> list[FileInfo]:
         """Return the entries of a directory in byte order; of a file, itself as the only one."""
-        return [entry async for entry in self.iterate_directory(path)]
+        found: list[FileInfo] = []
+        async for page in directory_pages(self._namenode, path):
+            found += page
+        return found
 
     async def iterate_directory(self, path: str) -> AsyncIterator[FileInfo]:
         """Yield the entries of a directory in byte order, fetched page by page."""
-        after, more = "", True
-        while more:
-            page = await self._namenode.call(ListDirectory(path, after, LISTING_LIMIT), Listing)
-            for entry in page.entries:
+        async for page in directory_pages(self._namenode, path):
+            for entry in page:
                 yield entry
-            more = page.more and bool(page.entries)
-            if more:
-                after = page.entries[-1].path.rpartition("/")[2]
 
     async def walk_tree(self, path: str, max_depth: int = 0) -> AsyncIterator[FileInfo]:
         """Yield everything below `path`, parents first; `max_depth` 1 is children only, 0 all."""
-        after, more = "", True
-        while more:
-            page = await self._namenode.call(
-                WalkTree(path, after, LISTING_LIMIT, max_depth), Listing
-            )
-            for entry in page.entries:
+        async for page in tree_pages(self._namenode, path, max_depth):
+            for entry in page:
                 yield entry
-            more = page.more and bool(page.entries)
-            if more:
-                after = _relative(page.entries[-1].path, path)
 
     async def make_directory(
         self, path: str, *, mode: int = 0o755, parents: bool = False, exist_ok: bool = False
@@ -327,9 +315,3 @@ class Client:
         async with writer:
             await writer.write(data)
         return writer.info
-
-
-def _relative(path: str, root: str) -> str:
-    """Return `path` relative to the directory `root` above it."""
-    names = [name for name in root.split("/") if name]
-    return "/".join([name for name in path.split("/") if name][len(names) :])

@@ -13,16 +13,17 @@ do not return in step. A namenode that never answered this client gets FIRST_CON
 import asyncio
 from collections.abc import Awaitable, Callable
 from random import Random
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from dolmen import __version__
+from dolmen.client.core.call_numbers import CallNumbers
 from dolmen.client.options import ClientOptions
 from dolmen.client.patience import Patience
 from dolmen.protocol.client_messages import (
+    MUTATIONS,
     AllocateBlock,
     ClientReply,
     ClientRequest,
-    Mutation,
     PublishFile,
 )
 from dolmen.protocol.control_messages import (
@@ -59,15 +60,25 @@ second or more to load; and a namenode just starting is still found."""
 SHORTEST_OPENING_S = 0.5
 """The last attempt at a first contact has at least so long: the two together stay below 5 s."""
 
-CALLS_IN_FLIGHT = 64
-"""Fewer than the 256 that a namenode takes from one connection; enough for its group commit."""
+CALLS_IN_FLIGHT = 240
+"""Fewer than the 256 that a namenode takes from one connection; enough for its group commit, of
+which one is logged while the next is gathered."""
 
 CALL_PATIENCE_S = 10.0
 """A namenode that is silent for so long is given up and connected to anew. Calls that wait for
 nothing are answered after at most a group commit or two."""
 
+_WAITING = frozenset({PublishFile, AllocateBlock, ExtendFile})
+
 WAITING_PATIENCE_S = 20.0
 """Longer than the 10 s for which a namenode lets a call wait for blocks to be complete."""
+
+
+class _Bearing(NamedTuple):
+    """What a caller bears: how long (None: as long as set for the client), and what not at all."""
+
+    retry_for_s: float | None = None
+    final: tuple[type[TryAgain], ...] = ()
 
 
 class NamenodeConnection:
@@ -80,7 +91,8 @@ class NamenodeConnection:
         self._retry_for_s = options.retry_for_ms / 1000
         self._connect_timeout_s = options.connect_timeout_ms / 1000
         self._client_id = machine.random.randbytes(CLIENT_ID_BYTES)
-        self._last_number = 0
+        self._numbers = CallNumbers()
+        self._was_answered = asyncio.Event()
         self._greeting: Greeting | None = None
         self._connection: Connection | None = None
         self._opening: asyncio.Task[Connection] | None = None
@@ -117,7 +129,7 @@ class NamenodeConnection:
 
     async def connect(self) -> None:
         """Reach the namenode, or raise NamenodeUnreachable in time."""
-        await _Attempts(self, None, None).until_done(self._open_once)
+        await _Attempts(self, None, _Bearing()).until_done(self._open_once)
 
     async def call(
         self,
@@ -131,15 +143,25 @@ class NamenodeConnection:
 
         Refusals that are `final` are raised at once: the caller knows something better to do.
         """
-        number = 0
-        if isinstance(request, Mutation):
-            self._last_number += 1
-            number = self._last_number
+        bearing = _Bearing(retry_for_s, final)
+        if type(request) not in MUTATIONS:
+            return await self._ask(request, 0, expected, bearing)
+        while self._numbers.are_too_far_ahead:
+            self._was_answered.clear()
+            await self._was_answered.wait()
+        number = self._numbers.draw()
+        try:
+            return await self._ask(request, number, expected, bearing)
+        finally:
+            self._numbers.answered(number)
+            self._was_answered.set()
+
+    async def _ask(
+        self, request: ClientRequest, number: int, expected: type[R], bearing: _Bearing
+    ) -> R:
         payload = encode_call(ClientCall(self._client_id, number, self.user, request))
-        waits = isinstance(request, PublishFile | AllocateBlock | ExtendFile)
-        patience_s = WAITING_PATIENCE_S if waits else CALL_PATIENCE_S
-        attempts = _Attempts(self, request, retry_for_s)
-        attempts.final = final
+        patience_s = WAITING_PATIENCE_S if type(request) in _WAITING else CALL_PATIENCE_S
+        attempts = _Attempts(self, request, bearing)
 
         async def attempt() -> Reply:
             async with self._turns:
@@ -253,27 +275,30 @@ class _Attempts:
         self,
         connection: NamenodeConnection,
         request: ClientRequest | None,
-        retry_for_s: float | None,
+        bearing: _Bearing,
     ) -> None:
         self._connection = connection
         self._what = "connect" if request is None else type(request).__name__
-        self._retry_for_s = connection.retry_for_s if retry_for_s is None else retry_for_s
-        self.final: tuple[type[TryAgain], ...] = ()
+        own_s = bearing.retry_for_s
+        self._retry_for_s = connection.retry_for_s if own_s is None else own_s
+        self._final = bearing.final
         self.left_us = False
         """A mutation has been sent, and whether it was done is not known."""
 
     async def until_done(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Return what an attempt returns; raise what the last one means."""
-        patience = Patience(self._connection.random, self._retry_for_s)
+        begun_s = asyncio.get_running_loop().time()
+        patience: Patience | None = None  # the first attempt is nearly always the only one
         if not self._connection.was_reached:
-            by_s = asyncio.get_running_loop().time() + FIRST_CONTACT_S
-            self._connection.expect_first_contact(by_s)
+            self._connection.expect_first_contact(begun_s + FIRST_CONTACT_S)
         while True:
             try:
                 return await attempt()
             except (TryAgain, PeerLost) as error:
-                if isinstance(error, self.final):
+                if isinstance(error, self._final):
                     raise
+                if patience is None:
+                    patience = Patience(self._connection.random, self._retry_for_s, begun_s)
                 patience.for_s = self._patience_s()
                 if not patience.left_s:
                     raise self._conclude(error) from error

@@ -7,11 +7,11 @@ from dolmen.client.core.retry_schedule import pauses
 
 
 class Patience:
-    """The time for one thing, from now on, and the pauses between its attempts."""
+    """The time for one thing, from now on or since `begun_s`, and the pauses between attempts."""
 
-    def __init__(self, random: Random, for_s: float) -> None:
+    def __init__(self, random: Random, for_s: float, begun_s: float | None = None) -> None:
         self._pauses = pauses(random)
-        self._start_s = asyncio.get_running_loop().time()
+        self._start_s = asyncio.get_running_loop().time() if begun_s is None else begun_s
         self.for_s = for_s
 
     @property

@@ -48,8 +48,8 @@ ROOT_GROUP = "supergroup"
 HDFS)."""
 
 ANSWERED_PER_CLIENT_LIMIT = 8192
-"""Replies kept for one client: more than the calls that it can make while one of them, whose answer
-was lost, waits up to a second to be repeated (a restart loses the answers of many at once)."""
+"""Replies kept for one client: more than it lets its calls run ahead of one that has no answer yet
+(`dolmen.client.core.call_numbers`)."""
 
 FORGOTTEN_PER_CALL = 4
 """Old replies that go with each new one: more than one, so that a backlog shrinks."""

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from dolmen.client.client import Client
+from dolmen.client.connection import CALLS_IN_FLIGHT
 from dolmen.protocol.client_messages import GetInfo, MakeDirectory
 from dolmen.protocol.errors import (
     InvalidRequest,
@@ -193,7 +194,7 @@ def test_another_cluster_at_the_same_address_is_refused() -> None:
     on_world(test)
 
 
-def test_at_most_64_calls_are_in_flight() -> None:
+def test_at_most_240_calls_are_in_flight() -> None:
     async def test(world: World, client: Client) -> None:
         running = 0
         most = 0
@@ -206,9 +207,9 @@ def test_at_most_64_calls_are_in_flight() -> None:
             running -= 1
 
         world.namenode.fault = count
-        await asyncio.gather(*(client.make_directory(f"/{n}") for n in range(200)))
-        assert most == 64
-        assert len({call.number for call in world.namenode.heard}) == 200
+        await asyncio.gather(*(client.make_directory(f"/{n}") for n in range(500)))
+        assert most == CALLS_IN_FLIGHT == 240
+        assert len({call.number for call in world.namenode.heard}) == 500
 
     on_world(test)
 
