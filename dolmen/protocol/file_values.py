@@ -16,7 +16,7 @@ class EntryKind(enum.IntEnum):
     FILE = 2
 
 
-class FileInfo(msgspec.Struct, frozen=True, array_like=True, tag=101):
+class FileInfo(msgspec.Struct, frozen=True, array_like=True, tag=101, gc=False):
     """What is known of one file or directory. `path` is canonical and absolute."""
 
     path: str

@@ -17,15 +17,26 @@ from dolmen.protocol.client_messages import (
 from dolmen.protocol.errors import InvalidRequest, NotADirectory
 from dolmen.protocol.identifiers import LISTING_LIMIT, check_name, format_path
 from namenode.core.case import OWNER_LIMIT_BYTES
-from namenode.core.lookup import Names, children, existing_at, find_child, info_of, load_inode
+from namenode.core.lookup import (
+    Names,
+    children,
+    existing_at,
+    find_child,
+    info_at,
+    info_of,
+    load_inode,
+)
 from namenode.core.records import Inode
 from namenode.core.tables import View
 
 PAGE_LIMIT_BYTES = 768 * 1024
 """A page fits a message of 1 MiB, its last entry and the envelope included."""
 
-_INFO_BYTES = 150
-"""A FileInfo without its path, owner and group, generously."""
+_INFO_BYTES = 150 + 2 * OWNER_LIMIT_BYTES
+"""A FileInfo without its path, generously."""
+
+_CHARACTER_BYTES = 4
+"""The most that a character takes."""
 
 
 class _Page:
@@ -38,14 +49,18 @@ class _Page:
         self._limit = min(limit, LISTING_LIMIT)
         self._bytes = 0
 
-    def take(self, names: Names, inode: Inode) -> bool:
+    def take(self, path: str, inode: Inode) -> bool:
         """Add an entry; return False, and leave it out, if the page is full."""
         if len(self.entries) == self._limit or self._bytes > PAGE_LIMIT_BYTES:
             return False
-        info = info_of(names, inode)
-        self.entries.append(info)
-        self._bytes += _INFO_BYTES + len(info.path.encode()) + 2 * OWNER_LIMIT_BYTES
+        self.entries.append(info_at(path, inode))
+        self._bytes += _INFO_BYTES + len(path) * (1 if path.isascii() else _CHARACTER_BYTES)
         return True
+
+
+def _above(names: Names) -> str:
+    """Return what stands before the names of entries below `names`."""
+    return format_path((*names, ""))
 
 
 def get_info(view: View, request: GetInfo) -> FileInfo:
@@ -61,8 +76,9 @@ def list_directory(view: View, request: ListDirectory) -> Listing:
     page = _Page(request.limit)
     if request.after:
         check_name(request.after, request.after)
+    above = _above(names)
     for name, child in children(view, inode.inode_id, request.after):
-        if not page.take((*names, name), child):
+        if not page.take(above + name, child):
             return Listing(tuple(page.entries), more=True)
     return Listing(tuple(page.entries), more=False)
 
@@ -75,9 +91,9 @@ def walk_tree(view: View, request: WalkTree) -> Listing:
     page = _Page(request.limit)
     if inode.kind != EntryKind.DIRECTORY:
         return Listing((), more=False)
-    after = parse_bookmark(request.after)
+    after, above = parse_bookmark(request.after), _above(names)
     for below, child in walk_below(view, inode, after, request.max_depth):
-        if not page.take((*names, *below), child):
+        if not page.take(above + "/".join(below), child):
             return Listing(tuple(page.entries), more=True)
     return Listing(tuple(page.entries), more=False)
 

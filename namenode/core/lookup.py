@@ -43,7 +43,7 @@ def load_meta(view: View) -> Meta:
     value = view.get(tables.META, META_KEY)
     if value is None:
         raise DataDamaged("the namespace has no meta record: it was never formatted")
-    return META_RECORD.decode(value)
+    return META_RECORD.recall(value)
 
 
 def trash_count(view: View) -> int:
@@ -56,15 +56,20 @@ def find_inode(view: View, inode_id: int) -> Inode | None:
     if not 0 < inode_id < NUMBER_LIMIT:
         return None
     value = view.get(tables.INODES, tables.number_key(inode_id))
-    return None if value is None else INODE.decode(value)
+    return None if value is None else INODE.recall(value)
 
 
 def load_inode(view: View, inode_id: int) -> Inode:
     """Return an inode that must exist."""
     inode = find_inode(view, inode_id)
     if inode is None:
-        raise DataDamaged(f"inode {inode_id} is named by a record or an edit and does not exist")
+        raise no_such_inode(inode_id)
     return inode
+
+
+def no_such_inode(inode_id: int) -> DataDamaged:
+    """Return what an inode that is missing means."""
+    return DataDamaged(f"inode {inode_id} is named by a record or an edit and does not exist")
 
 
 def find_block(view: View, block_id: int) -> Block | None:
@@ -115,7 +120,7 @@ def find_lease(view: View, inode_id: int) -> Lease | None:
 def find_child(view: View, parent_id: int, name: str) -> int | None:
     """Return the inode id at a name of a directory, or None."""
     value = view.get(tables.ENTRIES, tables.entry_key(parent_id, name))
-    return None if value is None else ENTRY.decode(value).inode_id
+    return None if value is None else ENTRY.recall(value).inode_id
 
 
 def children(view: View, parent_id: int, after: str = "") -> Iterator[tuple[str, Inode]]:
@@ -123,10 +128,15 @@ def children(view: View, parent_id: int, after: str = "") -> Iterator[tuple[str,
     start = tables.entry_key(parent_id, after)
     if after:
         start += b"\0"  # no name has a NUL: this is the least key behind `after`
+    directory = start[:8]
     for key, value in view.scan(tables.ENTRIES, start):
-        if key[:8] != start[:8]:
+        if key[:8] != directory:
             return
-        yield key[8:].decode(), load_inode(view, ENTRY.decode(value).inode_id)
+        inode_id = ENTRY.decode(value).inode_id
+        record = view.get(tables.INODES, tables.number_key(inode_id))
+        if record is None:
+            raise no_such_inode(inode_id)
+        yield key[8:].decode(), INODE.decode(record)
 
 
 class Resolved(msgspec.Struct, frozen=True):
@@ -183,19 +193,24 @@ def find_names(view: View, inode: Inode) -> Names | None:
 
 def info_of(names: Names, inode: Inode) -> FileInfo:
     """Return what is told of an inode that stands at `names`."""
-    return FileInfo(
-        path=format_path(names),
-        inode_id=inode.inode_id,
-        kind=inode.kind,
-        length_bytes=inode.length_bytes,
-        mode=inode.mode,
-        owner=inode.owner,
-        group=inode.group,
-        modified_ms=inode.modified_ms,
-        created_ms=inode.created_ms,
-        replication=inode.replication,
-        block_size_bytes=inode.block_size_bytes,
-        content_hash=inode.content_hash,
-        changed_txid=inode.changed_txid,
-        cut_txid=inode.cut_txid,
+    return info_at(format_path(names), inode)
+
+
+def info_at(path: str, inode: Inode) -> FileInfo:
+    """Return what is told of an inode that stands at a path."""
+    return FileInfo(  # by position: pages of a thousand are made of these
+        path,
+        inode.inode_id,
+        inode.kind,
+        inode.length_bytes,
+        inode.mode,
+        inode.owner,
+        inode.group,
+        inode.modified_ms,
+        inode.created_ms,
+        inode.replication,
+        inode.block_size_bytes,
+        inode.content_hash,
+        inode.changed_txid,
+        inode.cut_txid,
     )

@@ -6,6 +6,8 @@ raises DataDamaged: the namenode then stops and rebuilds its tables from checkpo
 """
 
 import enum
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Generic, TypeVar
 
 import msgspec
@@ -16,6 +18,10 @@ from dolmen.protocol.errors import MALFORMED, DataDamaged, UnsupportedVersion
 
 RECORD_FORMAT = 1
 _CHECK_BYTES = 4
+
+RECALLED = 1024
+"""Values of each type whose records are remembered: some hundred KiB. Equal bytes are always the
+same record, so nothing has to be forgotten when a table changes."""
 
 
 class BlockState(enum.IntEnum):
@@ -181,6 +187,8 @@ class Codec(Generic[R]):
     def __init__(self, record_type: type[R]) -> None:
         self._name = record_type.__name__
         self._decoder = msgspec.msgpack.Decoder(record_type)
+        self.recall: Callable[[bytes], R] = lru_cache(RECALLED)(self.decode)
+        """`decode`, for what is asked for again and again: directories on the way, counters."""
 
     def encode(self, record: R) -> bytes:
         """Return the value to store."""
