@@ -15,7 +15,13 @@ MUTANTS = (
         "the edit log is not synced",
         1,
         "property 3",
-        (Change("namenode/file_edit_log.py", "        await self._file.sync()\n", ""),),
+        (
+            Change(
+                "namenode/file_edit_log.py",
+                "    await file.write_at(offset, data)\n    await file.sync()\n",
+                "    await file.write_at(offset, data)\n",
+            ),
+        ),
     ),
     Mutant(
         "the directory of a log that was written anew is not synced",
