@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import errno
 import logging
-import os
 from collections.abc import Callable, Iterable, Sequence
 from random import Random
 
@@ -261,7 +260,7 @@ class BlockStore:
         try:
             await self._open.create(volume, replica, header)
             if volume not in self.volumes:  # `lose` has not seen this replica
-                raise OSError(errno.EIO, os.strerror(errno.EIO), volume.root)
+                raise OSError(errno.EIO, "the volume has failed", volume.root)
         except OSError:
             with contextlib.suppress(OSError):
                 await self.close_files(replica.block_id)
