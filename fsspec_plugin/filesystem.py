@@ -8,7 +8,6 @@ and the synchronous names of the methods for which fsspec does not make them its
 import io
 from typing import Any
 
-from fsspec.asyn import sync_wrapper
 from fsspec.compression import compr
 from fsspec.core import get_compression
 
@@ -17,6 +16,7 @@ from fsspec_plugin.growing import Growing
 from fsspec_plugin.layers import CompressedFile, text_file
 from fsspec_plugin.reading import DolmenFile
 from fsspec_plugin.streaming import AsyncReadFile, AsyncWriteFile
+from fsspec_plugin.synchronous import synchronous
 from fsspec_plugin.writing import DolmenWriteFile
 
 MODES = ("rb", "wb", "xb", "ab")
@@ -32,20 +32,29 @@ class DolmenFileSystem(Growing):
     `hedged_share`, `read_memory`, `write_memory`.
     """
 
-    rmdir = sync_wrapper(Growing._rmdir)
-    touch = sync_wrapper(Growing._touch)
-    mv = sync_wrapper(Growing._mv)
-    mv_file = sync_wrapper(Growing._mv_file)
-    checksum = sync_wrapper(Growing._checksum)
-    ukey = sync_wrapper(Growing._ukey)
-    created = sync_wrapper(Growing._created)
-    modified = sync_wrapper(Growing._modified)
-    set_replication = sync_wrapper(Growing._set_replication)
-    chmod = sync_wrapper(Growing._chmod)
-    chown = sync_wrapper(Growing._chown)
-    truncate = sync_wrapper(Growing._truncate)
-    concat = sync_wrapper(Growing._concat)
-    recover_lease = sync_wrapper(Growing._recover_lease)
+    info = synchronous(Growing._info)
+    exists = synchronous(Growing._exists)
+    isdir = synchronous(Growing._isdir)
+    isfile = synchronous(Growing._isfile)
+    ls = synchronous(Growing._ls)
+    mkdir = synchronous(Growing._mkdir)
+    makedirs = synchronous(Growing._makedirs)
+    rm = synchronous(Growing._rm)
+    rm_file = synchronous(Growing._rm_file)
+    rmdir = synchronous(Growing._rmdir)
+    touch = synchronous(Growing._touch)
+    mv = synchronous(Growing._mv)
+    mv_file = synchronous(Growing._mv_file)
+    checksum = synchronous(Growing._checksum)
+    ukey = synchronous(Growing._ukey)
+    created = synchronous(Growing._created)
+    modified = synchronous(Growing._modified)
+    set_replication = synchronous(Growing._set_replication)
+    chmod = synchronous(Growing._chmod)
+    chown = synchronous(Growing._chown)
+    truncate = synchronous(Growing._truncate)
+    concat = synchronous(Growing._concat)
+    recover_lease = synchronous(Growing._recover_lease)
 
     def open(
         self,

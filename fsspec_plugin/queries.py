@@ -60,8 +60,9 @@ class Queries(ClusterAccess):
             infos = await client.list_directory(asked.path)
         except NotADirectory:
             infos = [await client.info(asked.path)]
-        entries = sorted((describe(info, asked) for info in infos), key=_name_of)
-        return entries if detail else [entry["name"] for entry in entries]
+        if detail:
+            return [describe(info, asked) for info in infos]
+        return [asked.answer(info.path) for info in infos]
 
     # ------------------------------------------------------------ trees
 

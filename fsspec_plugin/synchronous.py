@@ -1,0 +1,58 @@
+"""From a caller's thread into the loop's and back, for methods that do little else.
+
+fsspec's own way makes two futures, chained across the threads, and an event for each call: as much
+work as a call to the namenode is. A lock that is released when the task is done does the same.
+"""
+
+import asyncio
+import functools
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from fsspec.asyn import sync
+
+T = TypeVar("T")
+
+
+def synchronous(method: Callable[..., Awaitable[T]]) -> Callable[..., T]:
+    """Return the synchronous twin of an async method of a filesystem."""
+
+    @functools.wraps(method)
+    def called(self: Any, *args: Any, **kwargs: Any) -> T:
+        loop = self.loop
+        if loop is None or "timeout" in kwargs or _runs_here(loop):
+            answer: T = sync(loop, method, self, *args, **kwargs)  # or says why not
+        else:
+            answer = _Crossing(lambda: method(self, *args, **kwargs)).wait(loop)
+        return answer
+
+    return called
+
+
+def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
+
+
+class _Crossing:
+    """One call on its way to the loop and back."""
+
+    def __init__(self, begin: Callable[[], Awaitable[Any]]) -> None:
+        self._begin = begin
+        self._done = threading.Lock()
+        self._task: asyncio.Future[Any] | None = None
+
+    def wait(self, loop: asyncio.AbstractEventLoop) -> Any:
+        """Return what the coroutine returns, or raise what it raises."""
+        self._done.acquire()
+        loop.call_soon_threadsafe(self._start, loop)
+        self._done.acquire()
+        assert self._task is not None
+        return self._task.result()
+
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._task = asyncio.ensure_future(self._begin(), loop=loop)
+        self._task.add_done_callback(lambda _: self._done.release())
