@@ -1,6 +1,6 @@
 """`dolmen locate`: where the blocks of files are."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import click
@@ -22,6 +22,8 @@ from dolmen.protocol.identifiers import format_block_id
 def locate(paths: tuple[ClusterPath, ...], as_json: bool) -> None:
     """Show the blocks of files: offset, length, block id, and who holds them.
 
+    "read locally": the datanode is on this host, and lets its files be read here.
+
     \b
       dolmen locate /data/flights.csv
     """
@@ -42,19 +44,22 @@ def locate(paths: tuple[ClusterPath, ...], as_json: bool) -> None:
 async def _print_blocks(found: Found, rows: Rows, *, headed: bool, as_json: bool) -> None:
     index = 0
     async for block in found.client.locate_blocks(found.file):
+        local = await found.client.find_local(block)
         if as_json:
-            rows.add_document(block_document(found.shown, index, block))
+            rows.add_document(block_document(found.shown, index, block, local))
         else:
             if headed and not index:
                 rows.add(f"{printable(found.shown)}:")
-            for line in _lines(block):
+            for line in _lines(block, local):
                 rows.add(line)
         index += 1
     if headed and not index and not as_json:
         rows.add(f"{printable(found.shown)}: no blocks")
 
 
-def block_document(path: str, index: int, block: LocatedBlock) -> dict[str, Any]:
+def block_document(
+    path: str, index: int, block: LocatedBlock, local: Collection[str]
+) -> dict[str, Any]:
     """A block for programs; the nearest replica first."""
     return {
         "path": path,
@@ -70,18 +75,20 @@ def block_document(path: str, index: int, block: LocatedBlock) -> dict[str, Any]
                 "host": replica.host,
                 "rack": replica.rack,
                 "stale": replica.stale,
+                "local": replica.datanode_id in local,
             }
             for replica in block.replicas
         ],
     }
 
 
-def _lines(block: LocatedBlock) -> Iterator[str]:
+def _lines(block: LocatedBlock, local: Collection[str]) -> Iterator[str]:
     """The block, and below it each replica."""
     name = format_block_id(block.block_id)
     yield f"{block.offset_bytes:>15}  {block.length_bytes:>11}  {name}"
     for replica in block.replicas:
-        yield f"{'':>28}  {_place(replica)}"
+        read_locally = "  (read locally)" if replica.datanode_id in local else ""
+        yield f"{'':>28}  {_place(replica)}{read_locally}"
     if not block.replicas:
         yield f"{'':>28}  no replica: see dolmen report"
 

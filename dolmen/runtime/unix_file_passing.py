@@ -139,8 +139,9 @@ class UnixChannel:
             return
         try:
             socket.send_fds(self._socket, [payload], [_descriptor_of(file) for file in files])
-        except OSError:  # it is full, because nobody reads, or its end is known already
-            self._loop.call_soon(self._lose)
+        except OSError:  # it is full, because nobody reads, or its other end is closed
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)  # noticed behind what has come already
 
     def close(self) -> None:
         if self._receiver is not None:

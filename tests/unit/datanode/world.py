@@ -61,6 +61,7 @@ from dolmen.runtime.settings import Settings
 from dolmen.runtime.transport import Body, Incoming, Outgoing, body_of
 from dolmen.simulation import virtual_time
 from dolmen.simulation.sim_disk import SimDisk
+from dolmen.simulation.sim_file_passing import SimFilePassing
 from dolmen.simulation.sim_key_value import SimKeyValueStore
 from dolmen.simulation.sim_network import SimNetwork
 from dolmen.simulation.sim_storage import SimStorage
@@ -273,6 +274,7 @@ class World:
             background=_refuse,
             boot_id="boot",
             host_name=name,
+            file_passing=SimFilePassing(self.network, name, name, Random(0)),
         )
         return Datanode(machine, self.options(name, **changes))
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 
 from dolmen.protocol.errors import AccessDenied
-from dolmen.protocol.tokens import Access, BlockToken, ClusterKeys, Target
+from dolmen.protocol.tokens import Access, BlockToken, ClusterKeys, Target, prove_token
 
 KEYS = ClusterKeys(b"a secret")
 TOKEN = BlockToken(1 << 63, 7, Access.WRITE, "ä", 1000, 65536, (Target("d", "h:1"),))
@@ -66,3 +66,17 @@ def test_a_block_token_is_no_proof_of_membership() -> None:
 def test_a_secret_of_any_length_makes_keys(secret: bytes) -> None:
     keys = ClusterKeys(secret)
     assert keys.open_token(keys.sign(TOKEN), 0) == TOKEN
+
+
+def test_a_token_is_proved_without_being_given_away() -> None:
+    keys = ClusterKeys(b"secret")
+    signed = keys.sign(BlockToken(1, 2, Access.READ, "ann", 1000, 0))
+    proof = prove_token(signed)
+    assert keys.open_proof(proof, 999) == keys.open_token(signed, 999)
+    with pytest.raises(AccessDenied, match="expired"):
+        keys.open_proof(proof, 1001)
+    for misused in (lambda: keys.open_token(proof, 999), lambda: keys.open_proof(signed, 999)):
+        with pytest.raises(AccessDenied):
+            misused()
+    with pytest.raises(AccessDenied):
+        ClusterKeys(b"another").open_proof(proof, 999)
