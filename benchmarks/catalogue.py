@@ -2,6 +2,7 @@
 
 from benchmarks import (
     namenode_size,
+    namespace_calls,
     read_file,
     repair,
     small_files,
@@ -14,6 +15,7 @@ from benchmarks.harness import Benchmark
 BENCHMARKS: tuple[Benchmark, ...] = (
     small_files.BENCHMARK,  # before many large files have come and gone
     stat_calls.BENCHMARK,
+    namespace_calls.BENCHMARK,
     namenode_size.BENCHMARK,
     write_file.BENCHMARK,
     read_file.BENCHMARK,

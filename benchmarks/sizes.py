@@ -20,6 +20,8 @@ class Sizes:
     """How many create small files at once."""
     files: tuple[int, ...]
     """How many files the namenode holds, fewer first."""
+    listed_files: int
+    """How many a directory holds that is listed whole."""
     dead_after_ms: int
     stale_after_ms: int
 
@@ -31,6 +33,7 @@ FULL = Sizes(
     rate_s=3.0,
     processes=(1, 8),
     files=(100_000, 1_000_000),
+    listed_files=100_000,
     dead_after_ms=10_000,
     stale_after_ms=3000,
 )
@@ -42,6 +45,7 @@ SMALL = Sizes(
     rate_s=0.2,
     processes=(1, 2),
     files=(300, 600),
+    listed_files=1_100,
     dead_after_ms=1000,
     stale_after_ms=600,
 )

@@ -22,7 +22,8 @@ ROW = re.compile(rf"\S.*?  +{SPREAD} (MiB/s|per s|s|MiB) +{SPREAD} +{SPREAD} +{A
 
 LINES = {
     "small-files": 2,
-    "stat": 2,
+    "stat": 3,
+    "namespace": 5,
     "namenode": 8,
     "write": 2,
     "read": 3,
