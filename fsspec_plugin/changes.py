@@ -11,7 +11,13 @@ from typing import Any
 from fsspec.asyn import _run_coros_in_chunks
 from fsspec.utils import stringify_path
 
-from dolmen.protocol.errors import DirectoryNotEmpty, NoSuchPath, PathExists
+from dolmen.protocol.client_messages import EntryKind
+from dolmen.protocol.errors import (
+    DirectoryNotEmpty,
+    IsADirectory,
+    NoSuchPath,
+    PathExists,
+)
 from fsspec_plugin.entries import Entry, describe
 from fsspec_plugin.os_errors import InvalidArgument, translates_errors
 from fsspec_plugin.paths import parent_of
@@ -45,19 +51,18 @@ class Changes(Queries):
 
     @translates_errors
     async def _rm_file(self, path: Any, **kwargs: Any) -> None:
-        entry = await self._info(path)
-        if entry["type"] == "directory":
+        client = await self._client()
+        try:
+            await client.delete(self._ask(path).path, kind=EntryKind.FILE)
+        except IsADirectory:
             raise IsADirectoryError(
                 errno.EISDIR, "is a directory: use rmdir, or rm(recursive=True)", path
-            )
-        await self._delete(path)
+            ) from None
 
     @translates_errors
     async def _rmdir(self, path: Any, **kwargs: Any) -> None:
-        entry = await self._info(path)
-        if entry["type"] != "directory":
-            raise NotADirectoryError(errno.ENOTDIR, "is a file: use rm_file", path)
-        await self._delete(path)
+        client = await self._client()
+        await client.delete(self._ask(path).path, kind=EntryKind.DIRECTORY)
 
     @translates_errors
     async def _rm(
