@@ -12,7 +12,6 @@ What is done in one go is a coroutine that a thread runs without any event loop:
 operation is done on the spot, so that nothing is ever waited for.
 """
 
-import asyncio
 import contextlib
 import errno
 import os
@@ -20,10 +19,10 @@ import shutil
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from dolmen.protocol.checksums import Buffer
+from dolmen.runtime.disk_threads import DiskThreads
 from dolmen.runtime.file_lock import FileLock
 
 T = TypeVar("T")
@@ -45,21 +44,18 @@ class ThreadDisk:
     """One file system, or one volume's share of its threads."""
 
     def __init__(self) -> None:
-        self._here = _Here()
-        self._threads = ThreadPoolExecutor(
-            THREADS, thread_name_prefix="disk", initializer=self._here.begin
-        )
+        self._threads = DiskThreads(THREADS)
         self._files: weakref.WeakSet[ThreadFile] = weakref.WeakSet()
 
     async def in_one_go(self, operations: Coroutine[Any, Any, T]) -> T:
-        if self._here.is_thread:
+        if self._threads.are_here:
             return await operations
         try:
-            done = self.submit(lambda: _run_through(operations))
+            done = self._threads.submit(lambda: _run_through(operations))
         except RuntimeError:
             operations.close()
             raise
-        return await asyncio.shield(done)
+        return await done
 
     async def open(
         self, path: str, *, create: bool = False, writable: bool = True, past_cache: bool = False
@@ -67,21 +63,13 @@ class ThreadDisk:
         flags = os.O_CLOEXEC | (os.O_RDWR if writable else os.O_RDONLY)
         if create:
             flags |= os.O_CREAT
-        if self._here.is_thread:
+        if self._threads.are_here:
             descriptor = os.open(path, flags, 0o644)
         else:
-            descriptor = await self._open(path, flags)
+            descriptor = await self._threads.submit(lambda: os.open(path, flags, 0o644), os.close)
         file = ThreadFile(descriptor, self, past_cache=past_cache)
         self._files.add(file)
         return file
-
-    async def _open(self, path: str, flags: int) -> int:
-        descriptor = self.submit(lambda: os.open(path, flags, 0o644))
-        try:
-            return await asyncio.shield(descriptor)
-        except asyncio.CancelledError:
-            descriptor.add_done_callback(_close_unwanted)
-            raise
 
     async def read_file(self, path: str) -> bytes:
         return await self.run(lambda: _read_file(path))
@@ -124,31 +112,13 @@ class ThreadDisk:
 
     def close(self) -> None:
         """Also close the files that a killed owner left open: nothing uses them any more."""
-        self._threads.shutdown(wait=True)
+        self._threads.close()
         for file in list(self._files):
             file.let_go()
 
     async def run(self, work: Callable[[], T]) -> T:
         """Run `work` on a thread of this disk. Cancelling the caller does not stop it."""
-        if self._here.is_thread:
-            return work()
-        return await asyncio.shield(self.submit(work))
-
-    def submit(self, work: Callable[[], T]) -> "asyncio.Future[T]":
-        """Have `work` run on a thread of this disk, also if nobody waits for it any more."""
-        running = asyncio.wrap_future(self._threads.submit(work))
-        running.add_done_callback(_take_note)
-        return running
-
-
-class _Here(threading.local):
-    """Whether the code that asks runs on a thread of one disk."""
-
-    is_thread = False
-
-    def begin(self) -> None:
-        """This thread is one."""
-        self.is_thread = True
+        return work() if self._threads.are_here else await self._threads.submit(work)
 
 
 class ThreadFile:
@@ -235,17 +205,6 @@ class ThreadFile:
             return None
         descriptor, self._descriptor = self._descriptor, -1
         return descriptor
-
-
-def _take_note(done: "asyncio.Future[T]") -> None:
-    """An error is told to the caller; if there is none any more, it is of no interest."""
-    if not done.cancelled():
-        done.exception()
-
-
-def _close_unwanted(opened: "asyncio.Future[int]") -> None:
-    if not opened.cancelled() and opened.exception() is None:
-        os.close(opened.result())
 
 
 def _run_through(operations: Coroutine[Any, Any, T]) -> T:
