@@ -130,9 +130,7 @@ class SimCluster:
             lives.machine.add_volume(volume_directory(volume))
         return lives
 
-    def _add(
-        self, name: str, make: Callable[[Machine], Process], host: str | None = None
-    ) -> Lives:
+    def _add(self, name: str, make: Callable[[Machine], Process], host: str | None = None) -> Lives:
         pace = self.plan.pace
         times = DiskTimes(pace.operation_ms / 1000, pace.sync_ms / 1000, pace.disk_bytes_per_s)
         machine = SimMachine(name, self.network, self.plan.seed, times, host)

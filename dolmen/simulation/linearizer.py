@@ -72,10 +72,17 @@ class Realm:
         """How many there are now."""
         return len(self._possible)
 
-    def certain_state(self) -> State | None:
-        """Return the state, if only one is possible now."""
+    def last_state(self) -> State | None:
+        """Return the state that all answers lead to, if only one does; what has not been answered
+        may have changed it."""
         states = {configuration.key: configuration.state for configuration in self._possible}
         return next(iter(states.values())) if len(states) == 1 and not self.blind else None
+
+    def certain_state(self) -> State | None:
+        """Return the state, if only one is possible now."""
+        if any(True for each in self._possible for _ in self._changes(each)):
+            return None
+        return self.last_state()
 
     def begin(self, number: int, operation: Operation) -> None:
         """An operation begins: from now on it may happen."""

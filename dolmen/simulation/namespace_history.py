@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 
 from dolmen.simulation.linearizer import Realm
-from dolmen.simulation.namespace_model import Answer, Operation, State
+from dolmen.simulation.namespace_model import Answer, Operation
 
 LOST_S = 200.0
 """An operation without an answer has happened by then, or never will: what is on its way is held by
@@ -40,10 +40,6 @@ class NamespaceHistory:
     def realm_of(self, path: str) -> Realm:
         """Return the realm that a path belongs to now."""
         return self._realm(self._name_of(path))
-
-    def certain_state(self, path: str) -> State | None:
-        """Return what is in the realm of a path, if only one state is possible."""
-        return self.realm_of(path).certain_state()
 
     def blind(self) -> list[str]:
         """Return the realms that became too much to check."""

@@ -116,6 +116,17 @@ def test_a_lost_operation_may_have_happened_long_before_anybody_looks() -> None:
     clock.do(Look("/d/a"), "NoSuchPath")
 
 
+def test_no_state_is_certain_while_a_lost_operation_may_change_it() -> None:
+    clock = Clock()
+    clock.do(written("/d/a", 1), DONE)
+    clock.history.begin(Remove("/d/a")).lost()
+    realm = clock.history.realm_of("/d/a")
+    assert realm.certain_state() is None
+    assert realm.last_state() is not None
+    clock.do(Look("/d/a"), "NoSuchPath")
+    assert realm.certain_state() == realm.last_state() != {}
+
+
 def test_what_was_done_twice_is_found() -> None:
     clock = Clock()
     clock.do(written("/d/a", 1), DONE)

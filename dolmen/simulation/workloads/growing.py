@@ -2,6 +2,7 @@
 
 from dolmen.simulation.growing_client import GrowingClient, Growth
 from dolmen.simulation.growing_model import Content
+from dolmen.simulation.namespace_model import State
 from dolmen.simulation.recorded_client import READABLE_S
 from dolmen.simulation.workloads.work import Work
 
@@ -34,19 +35,22 @@ class GrowingWork(Work):
 
     def content(self, path: str) -> Content | None:
         """Return what a file contains, if that is certain; nothing if it is not there."""
-        state = self.post.history.namespace.certain_state(path)
-        if state is None:
-            return None
-        content = state[path].version if path in state else Content()
-        return content if isinstance(content, Content) else None
+        return _content_in(self.post.history.namespace.realm_of(path).certain_state(), path)
 
     def is_missing(self, path: str) -> bool:
-        """Return whether it is certain that there is no file."""
-        state = self.post.history.namespace.certain_state(path)
+        """Return whether there was no file when that was last heard."""
+        state = self.post.history.namespace.realm_of(path).last_state()
         return state is not None and path not in state
 
     def is_long(self, path: str) -> bool:
-        """Return whether it is certain that a file is long enough."""
-        content = self.content(path)
+        """Return whether a file was long enough when that was last heard."""
+        content = _content_in(self.post.history.namespace.realm_of(path).last_state(), path)
         long_bytes = LONG_BLOCKS * self.post.plan.block_size_bytes
         return content is not None and content.length_bytes > long_bytes
+
+
+def _content_in(state: State | None, path: str) -> Content | None:
+    if state is None:
+        return None
+    content = state[path].version if path in state else Content()
+    return content if isinstance(content, Content) else None
