@@ -102,9 +102,10 @@ class BenchCluster:
         assert self._client is not None, "the cluster is not started"
         return self._client
 
-    def new_client(self) -> Client:
+    def new_client(self, *, short_circuit: bool = True) -> Client:
         """Return one more client, which its user closes."""
-        return Client(real_machine(), ClientOptions(namenode=self.address))
+        options = ClientOptions(namenode=self.address, short_circuit=short_circuit)
+        return Client(real_machine(), options)
 
     async def __aenter__(self) -> "BenchCluster":
         self.root.mkdir()

@@ -1,9 +1,13 @@
-"""A limit: bytes from one Python process to another over a bare socket, into one buffer."""
+"""A limit: bytes from one Python process to another over a bare socket, into one buffer, where each
+chunk's checksum is computed."""
 
 import socket
 from multiprocessing.connection import Connection
 
+import xxhash
+
 from benchmarks.sizes import MIB
+from dolmen.protocol.checksums import CHUNK_BYTES
 
 PIECE_BYTES = MIB
 
@@ -23,12 +27,17 @@ def serve(pipe: Connection) -> None:
 
 def receive(port: int, length_bytes: int) -> None:
     """Fetch `length_bytes` from `serve`."""
-    buffer = bytearray(PIECE_BYTES)
+    buffer = memoryview(bytearray(PIECE_BYTES))
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(length_bytes.to_bytes(8, "big"))
         left = length_bytes
         while left:
-            received = connection.recv_into(buffer)
-            if not received:
-                raise ConnectionError(f"the stream ended {left} bytes early")
-            left -= received
+            filled = 0
+            while filled < min(left, PIECE_BYTES):
+                received = connection.recv_into(buffer[filled:])
+                if not received:
+                    raise ConnectionError(f"the stream ended {left - filled} bytes early")
+                filled += received
+            for start in range(0, filled, CHUNK_BYTES):
+                xxhash.xxh3_64_digest(buffer[start : min(start + CHUNK_BYTES, filled)])
+            left -= filled

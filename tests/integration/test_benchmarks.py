@@ -26,7 +26,7 @@ LINES = {
     "namespace": 5,
     "namenode": 8,
     "write": 2,
-    "read": 3,
+    "read": 4,
     "repair": 3,
     "startup": 1,
 }
