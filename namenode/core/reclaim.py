@@ -28,11 +28,12 @@ POSTPONE_LIMIT_MS = 24 * 60 * 60_000
 """How long readers can keep a doomed file: a forgotten one must not hold its space for ever."""
 
 LEASES_PER_PIECE = 100
-ENTRIES_PER_PIECE = 300
-BLOCKS_PER_PIECE = 450
-FILES_PER_PIECE = 200
-"""A lease, an entry and a file touch up to four records each and a block two: each piece stays
-below 1000 (only dismantling a file with more blocks names them all, as deleting it alone does)."""
+ENTRIES_PER_PIECE = 100
+BLOCKS_PER_PIECE = 200
+FILES_PER_PIECE = 100
+"""A lease, an entry and a file touch up to four records each and a block two, at some 5 µs a
+record: a piece stays far below 1000 (only dismantling a file with more blocks names them all, as
+deleting it alone does), and whoever else asks waits for some 2 ms."""
 
 OPENED_LIMIT = 100_000
 """Opened files remembered one by one: some megabytes."""
