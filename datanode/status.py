@@ -124,7 +124,7 @@ def _volumes(serving: Serving) -> Iterator[Metric]:
     yield Metric(
         f"{prefix}_sync_seconds",
         Kind.HISTOGRAM,
-        "How long syncs took.",
+        "How long syncs took, those of one step together.",
         tuple(Sample(one.sync_seconds, {"volume": one.root}) for one in volumes),
     )
     states: Mapping[str, int] = {
