@@ -358,7 +358,9 @@ class BlockStore:
             self.tell(ChangeKind.DELETED, replica)
         await self.close_files(replica.block_id)
         volume = self.volume_of(replica)
-        await volume.remove(replica.block_id, replica.stamp, Place.BEING_WRITTEN)
+        # Finalizing it may have failed behind the renames, or its disk be away for a moment.
+        volume.unread.setdefault(replica.block_id, 0)
+        await volume.remove(replica.block_id, replica.stamp, Place.BEING_WRITTEN, Place.FINALIZED)
 
     async def put_aside(self, replica: Replica, kind: ChangeKind, reason: str) -> None:
         """Take a replica out of service, quarantine its files, tell. The gate is held."""

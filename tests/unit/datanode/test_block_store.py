@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from datanode.block_store import BlockStore
+from datanode.core.layout import Place
 from datanode.core.receiver import Piece
 from datanode.core.volume_states import VolumeState
 from datanode.open_files import OPEN_REPLICAS_MAX
@@ -149,6 +150,27 @@ def test_a_replica_whose_volume_fails_while_its_files_are_made_is_begun_on_anoth
         replica = scene.store.get(B1)
         assert replica is not None
         assert replica.storage_id == "storage-1"
+
+    scene.run(scenario())
+
+
+def test_what_finalizing_left_before_it_failed_goes_with_the_replica() -> None:
+    scene = Scene(1 << 30)
+    storage = scene.storages[0]
+
+    async def scenario() -> None:
+        block_id = await scene.write(1, DATA)
+        replica = scene.store.get(block_id)
+        assert replica is not None
+        volume = scene.store.volume_of(replica)
+        await volume.make_directory(Place.FINALIZED, block_id)
+        final = volume.data_path(Place.FINALIZED, block_id)
+        storage.rename(volume.data_path(Place.BEING_WRITTEN, block_id), final)
+        async with scene.store.gates.hold(block_id):
+            await scene.store.drop_unfinished(replica)
+        with pytest.raises(FileNotFoundError):
+            storage.file(final)
+        assert block_id in volume.unread, "its disk may have been away: it is looked at again"
 
     scene.run(scenario())
 
