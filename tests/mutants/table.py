@@ -2,6 +2,7 @@
 
 from tests.mutants.draft_mutants import DRAFT_MUTANTS
 from tests.mutants.hedging_mutants import HEDGING_MUTANTS
+from tests.mutants.local_mutants import LOCAL_MUTANTS
 from tests.mutants.mutant import Change, Mutant
 
 MUTANTS = (
@@ -374,4 +375,5 @@ MUTANTS = (
     ),
     *DRAFT_MUTANTS,
     *HEDGING_MUTANTS,
+    *LOCAL_MUTANTS,
 )
