@@ -1,8 +1,10 @@
 """What a datanode's connection may ask: to join, to be heard, to report, and what it is to do.
 
 Reports of one connection are taken one after the other in the order in which they came, in slices;
-between two slices everybody else gets a turn. Commands wait in the connection's outbox for the call
-that fetches them, and are void with the connection: whatever still holds is planned again.
+between two slices everybody else gets a turn. Of full reports one slice is taken in a turn of the
+event loop, however many datanodes report at once after a restart. Commands wait in the connection's
+outbox for the call that fetches them, and are void with the connection: whatever still holds is
+planned again.
 """
 
 import asyncio
@@ -83,6 +85,8 @@ class Membership:
     heartbeat_interval_ms: int
     wall_clock_ms: Callable[[], int]
     connected: "dict[str, DatanodeConnection]" = field(default_factory=dict)
+    slicing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while a slice of a full report is taken, and until everybody else has had a turn."""
 
     def deliver(self, dispatches: Iterable[Dispatch]) -> None:
         """Hand commands to the datanodes that are connected."""
@@ -164,12 +168,13 @@ class DatanodeConnection:
         for piece in pieces_of(page):
             more = True
             while more:
-                datanode_id = self._registered_id()
-                with journal.snapshot() as view:
-                    taken = cluster.take_piece(datanode_id, page.storage_id, piece, view)
-                block_ids, more = taken
-                journal.wake(block_ids)
-                await asyncio.sleep(0)
+                async with self._membership.slicing:
+                    datanode_id = self._registered_id()
+                    with journal.snapshot() as view:
+                        taken = cluster.take_piece(datanode_id, page.storage_id, piece, view)
+                    block_ids, more = taken
+                    journal.wake(block_ids)
+                    await asyncio.sleep(0)
         if page.all_done:
             cluster.end_report(self._registered_id())
         return ReportTaken()

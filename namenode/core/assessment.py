@@ -19,6 +19,7 @@ from namenode.core.block_map import (
     look_up,
     rows_of,
 )
+from namenode.core.block_queue import BlockQueue
 from namenode.core.conditions import (
     UNDER_REPLICATED,
     Condition,
@@ -58,11 +59,11 @@ class Assessor:
         self.conditions = Conditions()
         self.around = Surroundings({}, {})
         self.cramped = Cramped()
-        self.unsound: dict[int, None] = {}
+        self.unsound = BlockQueue()
         """Complete blocks of which somebody holds a replica that is worth nothing, in turn."""
-        self.crowded: dict[int, None] = {}
+        self.crowded = BlockQueue()
         """Complete blocks with two replicas on one host, whether or not another could take one."""
-        self.unpublished: dict[int, None] = {}
+        self.unpublished = BlockQueue()
         """Under-replicated blocks of files that are being written: repaired, and not counted."""
         self.corrupt: dict[int, set[str]] = {}
         """Block → datanodes that have, or had and put aside, a damaged replica not yet replaced."""
@@ -92,6 +93,10 @@ class Assessor:
     def assess(self, block_id: int, view: View, soft: View) -> Known:
         """Find out how a block fares, and note it."""
         known = look_up(view, load_meta(view), block_id)
+        return self.assess_known(block_id, known, soft)
+
+    def assess_known(self, block_id: int, known: Known, soft: View) -> Known:
+        """Note how a block fares of which it was looked up what the namespace knows."""
         if known.standing not in (Standing.COMPLETE, Standing.SETTLED) or known.block is None:
             self.forget(block_id)
             return known
@@ -105,7 +110,7 @@ class Assessor:
         if known.standing is Standing.SETTLED:
             self._note_settled(block_id, condition)
             return known
-        self.unpublished.pop(block_id, None)
+        self.unpublished.discard(block_id)
         self.conditions.set(block_id, condition)
         if condition is None:
             self.cramped.note(count_on, length_bytes, self.around)
@@ -121,15 +126,17 @@ class Assessor:
         lacking = condition if condition in UNDER_REPLICATED else None
         self.conditions.set(block_id, lacking)
         _mark(self.unpublished, block_id, lacking is not None)
-        for marks in (self.unsound, self.crowded, self.corrupt):
-            marks.pop(block_id, None)
+        self.corrupt.pop(block_id, None)
+        for marks in (self.unsound, self.crowded):
+            marks.discard(block_id)
 
     def forget(self, block_id: int) -> None:
         """A block is not to be kept at its replication (any more)."""
         self.conditions.set(block_id, None)
         self.draining.note(block_id, ())
-        for marks in (self.unpublished, self.unsound, self.crowded, self.corrupt):
-            marks.pop(block_id, None)
+        self.corrupt.pop(block_id, None)
+        for marks in (self.unpublished, self.unsound, self.crowded):
+            marks.discard(block_id)
 
     def note_corrupt(self, block_id: int, datanode_id: str) -> None:
         """A datanode found its replica damaged and has put it aside."""
@@ -171,8 +178,8 @@ def is_worthless(holding: Holding) -> bool:
     return holding.worth is not Worth.GOOD
 
 
-def _mark(marks: dict[int, None], block_id: int, marked: bool) -> None:
+def _mark(marks: BlockQueue, block_id: int, marked: bool) -> None:
     if marked:
-        marks.setdefault(block_id)
+        marks.add(block_id)
     else:
-        marks.pop(block_id, None)
+        marks.discard(block_id)

@@ -5,15 +5,16 @@ How many replicas there are to be is said by `presence`, how they are to be spre
 sets are the figures of the report. The sets of under-replicated blocks are the queues of repair:
 most urgent first, and within one level in turn.
 
-The sets are in memory: they hold only what is wrong, which is little unless much has failed.
+The sets are in memory: they hold only what is wrong, which is little unless much has failed; and
+when it has, they grow without a pause (see `block_queue`).
 """
 
 import enum
 from collections.abc import Iterable, Sequence
-from itertools import islice
 
 import msgspec
 
+from namenode.core.block_queue import BlockQueue
 from namenode.core.datanodes import DatanodeState
 
 
@@ -114,12 +115,14 @@ class Conditions:
     """The blocks that are not fine."""
 
     def __init__(self) -> None:
-        self._sets: dict[Condition, dict[int, None]] = {condition: {} for condition in Condition}
-        self._of: dict[int, Condition] = {}
+        self._sets = {condition: BlockQueue() for condition in Condition}
 
     def get(self, block_id: int) -> Condition | None:
         """Return what is wrong with a block, None if nothing is."""
-        return self._of.get(block_id)
+        for condition, blocks in self._sets.items():
+            if block_id in blocks:
+                return condition
+        return None
 
     def counts(self) -> dict[str, int]:
         """Return how many blocks there are in each condition, by its name."""
@@ -127,15 +130,13 @@ class Conditions:
 
     def set(self, block_id: int, condition: Condition | None) -> None:
         """Note what is wrong with a block; it keeps its place in the queue if that is no news."""
-        before = self._of.get(block_id)
+        before = self.get(block_id)
         if before is condition:
             return
         if before is not None:
-            del self._sets[before][block_id]
-            del self._of[block_id]
+            self._sets[before].discard(block_id)
         if condition is not None:
-            self._sets[condition][block_id] = None
-            self._of[block_id] = condition
+            self._sets[condition].add(block_id)
 
     def count(self, *conditions: Condition) -> int:
         """Return how many blocks have one of these conditions."""
@@ -143,13 +144,8 @@ class Conditions:
 
     def take_turn(self, condition: Condition, limit: int) -> list[int]:
         """Return the next `limit` blocks of this condition, which go to the end of its queue."""
-        queue = self._sets[condition]
-        block_ids = list(islice(queue, limit))
-        for block_id in block_ids:
-            del queue[block_id]
-            queue[block_id] = None
-        return block_ids
+        return self._sets[condition].take_turn(limit)
 
-    def of(self, condition: Condition) -> Iterable[int]:
+    def of(self, condition: Condition) -> BlockQueue:
         """Return the blocks of this condition."""
         return self._sets[condition]

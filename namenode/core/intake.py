@@ -27,6 +27,7 @@ from namenode.core.block_map import (
     rows_of,
     worth_of,
 )
+from namenode.core.block_queue import BlockQueue
 from namenode.core.datanodes import Datanodes, DatanodeState, Order, Volume
 from namenode.core.redundancy import Redundancy
 from namenode.core.replica_reports import FullReport, Piece, Verdict, verdict_on
@@ -48,7 +49,7 @@ class Intake:
         self._redundancy = redundancy
         self._safe_mode = safe_mode
         self._reports: dict[int, FullReport] = {}
-        self.orphans: dict[int, None] = {}
+        self.orphans = BlockQueue()
         """Blocks that somebody holds and the namespace has deleted."""
         self.foreign_replicas = 0
         """Reported replicas of another namespace, left alone; the log will tell of them."""
@@ -136,10 +137,10 @@ class Intake:
         tables.put_row(report.block_id, volume.number, row_of(report))
         self._count(known, had_good, tables)
         if verdict is Verdict.GOES:
-            self.orphans.setdefault(report.block_id)
+            self.orphans.add(report.block_id)
         if verdict is Verdict.COUNTS:
             self._redundancy.arrived(report.block_id, datanode.datanode_id)
-        self._assessor.assess(report.block_id, tables.view, tables.soft)
+        self._assessor.assess_known(report.block_id, known, tables.soft)
 
     def _remove(
         self, datanode: DatanodeState, volume: Volume, block_id: int, tables: Tables
@@ -153,7 +154,7 @@ class Intake:
         had_good = self._has_good(known, tables)
         tables.remove_row(block_id, storage_number)
         self._count(known, had_good, tables)
-        self._assessor.assess(block_id, tables.view, tables.soft)
+        self._assessor.assess_known(block_id, known, tables.soft)
 
     def _has_good(self, known: Known, tables: Tables) -> bool:
         """Whether any good replica was reported; of interest only while safe mode counts."""

@@ -33,13 +33,17 @@ from namenode.core.safe_mode import SafeMode
 from namenode.core.walks import SLICE
 
 FRUITLESS_LIMIT = 1024
-"""Blocks in a row that could not be repaired, after which the others of their urgency wait for the
-next round: all datanodes are busy, or full. Some 40 ms of a round."""
+"""Blocks in a row for which nothing could be done, after which the others wait for the next round:
+all datanodes are busy, or full, or have as many orders as they may. Some 40 ms of a round."""
 
 UNSOUND, ORPHANS, REPEATS, BALANCE = "unsound", "orphans", "repeats", "balance"
 HASHES = "hashes"
 """What a round does beside repair and excess: worthless replicas, blocks of no file, orders, and
 last balancing and the hashes of files."""
+
+
+MAY_BE_FRUITLESS = (*REPAIRED, Condition.OVER_REPLICATED, ORPHANS)
+"""Work that others may hold up, block after block."""
 
 
 class UpkeepOptions(msgspec.Struct, frozen=True):
@@ -118,10 +122,13 @@ class Rounds:
             return []
         what = next(iter(self._left))
         limit = min(self._left[what], SLICE)
+        orphans = len(self._parts.intake.orphans)
         dispatches = self._work(what, limit, tables, now) + self._orders(now)
+        done_something = dispatches or len(self._parts.intake.orphans) < orphans
         self._left[what] -= limit
-        self._fruitless = 0 if dispatches else self._fruitless + limit
-        if self._left[what] == 0 or (what in REPAIRED and self._fruitless >= FRUITLESS_LIMIT):
+        self._fruitless = 0 if done_something else self._fruitless + limit
+        held_up = what in MAY_BE_FRUITLESS and self._fruitless >= FRUITLESS_LIMIT
+        if self._left[what] == 0 or held_up:
             del self._left[what]
             self._fruitless = 0
         return dispatches
@@ -146,7 +153,7 @@ class Rounds:
 
     def _trim(self, what: Condition | str, limit: int, tables: Tables) -> None:
         if what == UNSOUND:
-            for block_id in _take_turn(self._assessor.unsound, limit):
+            for block_id in self._assessor.unsound.take_turn(limit):
                 self._trim_worthless(block_id, tables)
         else:
             for block_id in self._assessor.conditions.take_turn(Condition.OVER_REPLICATED, limit):
@@ -209,11 +216,11 @@ class Rounds:
 
     def _drop_orphans(self, limit: int, tables: Tables) -> None:
         orphans = self._parts.intake.orphans
-        for block_id in _take_turn(orphans, limit):
+        for block_id in orphans.take_turn(limit):
             known = self._assessor.assess(block_id, tables.view, tables.soft)
             gone = known.standing is not Standing.UNKNOWN
             if gone or order_orphan(tables, block_id, self._datanodes):
-                del orphans[block_id]
+                orphans.discard(block_id)
 
     # ------------------------------------------------------------ orders
 
@@ -246,12 +253,3 @@ class Rounds:
             return False
         held = self._assessor.held(known, tables.soft)
         return may_repeat(held, block_id, datanode, known.wanted)
-
-
-def _take_turn(queue: dict[int, None], limit: int) -> list[int]:
-    """Return the first `limit` of a queue, which go to its end."""
-    block_ids = [block_id for _, block_id in zip(range(limit), queue, strict=False)]
-    for block_id in block_ids:
-        del queue[block_id]
-        queue[block_id] = None
-    return block_ids

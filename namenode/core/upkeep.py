@@ -6,7 +6,7 @@ is to do, walks over blocks that something happened to first, then the round (se
 says whether there is more. Both return commands for datanodes.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from dolmen.protocol.datanode_messages import CheckReplica
 from namenode.core.block_map import Standing, Tables
@@ -33,6 +33,9 @@ from namenode.core.walks import (
     StorageWalk,
     Walks,
 )
+
+LISTED_LIMIT = 50_000
+"""Blocks that are put in order for a walk of their own: that takes some 10 ms."""
 
 LOOK_PAUSE_MS = 60_000
 """Between two walks over all blocks because a rack has gained room: room comes and goes with each
@@ -64,7 +67,7 @@ class Upkeep:
                     self._forget(block_ids)
                 case BlocksDropped(block_ids):
                     self._forget(block_ids)
-                    self._parts.intake.orphans.update(dict.fromkeys(block_ids))
+                    self._parts.intake.orphans.update(block_ids)
                 case BlocksChanged(block_ids):
                     walk = BlocksWalk(sorted(block_ids), published=True)
                     if len(block_ids) <= SLICE:
@@ -103,10 +106,13 @@ class Upkeep:
         for number in numbers:
             self._walks.add(StorageWalk(number, lost=True))
 
-    def look_again(self, block_ids: Iterable[int]) -> None:
-        """Something changed for these blocks."""
-        if ordered := sorted(block_ids):
-            self._walks.add(BlocksWalk(ordered))
+    def look_again(self, block_ids: Collection[int]) -> None:
+        """Something changed for these blocks. If they are many, the walk over all blocks costs
+        less than a list of them."""
+        if len(block_ids) > LISTED_LIMIT:
+            self._walks.add(NamespaceWalk())
+        elif block_ids:
+            self._walks.add(BlocksWalk(sorted(block_ids)))
 
     # ------------------------------------------------------------ time
 
@@ -202,7 +208,7 @@ class Upkeep:
             if published and known.block is not None and known.standing is Standing.COMPLETE:
                 self._redundancy.expect(known.block, now.loop_ms)
             if known.standing is Standing.UNKNOWN:
-                self._parts.intake.orphans.setdefault(block_id)
+                self._parts.intake.orphans.add(block_id)
 
     def _look_for_open(self, block_ids: Sequence[int], tables: Tables) -> None:
         self._assessor.draining.saw_open(block_ids, tables)

@@ -5,6 +5,7 @@ is a walk along keys with a bookmark. The walks take turns, one slice each, so t
 up none that is short, and no slice takes longer than a few milliseconds.
 """
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Container, Iterator
 from itertools import islice
@@ -95,7 +96,8 @@ class BlocksWalk(msgspec.Struct):
 
     def ahead(self, view: View, soft: View) -> Iterator[int]:
         """Yield the blocks after the bookmark."""
-        return (block_id for block_id in self.block_ids if block_id > self.after)
+        first = bisect_right(self.block_ids, self.after)
+        return iter(self.block_ids[first : first + SLICE])
 
 
 Walk = StorageWalk | NamespaceWalk | FileWalk | LeaseWalk | BlocksWalk

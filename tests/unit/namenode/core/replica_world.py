@@ -99,13 +99,14 @@ class ReplicaWorld:
         with self.writing() as writer:
             apply_group((ClusterFormatted("c" * 32, NAMESPACE, 1),), writer, 1)
             meta = load_meta(writer)
-            self._put_meta(writer, next_block_number=1000, next_stamp=1000, epoch=1)
+            self.put_meta(writer, next_block_number=1000, next_stamp=1000, epoch=1)
             assert meta.blocks == 0
         self.racks: dict[int, str] = {}
         self.hosts: dict[int, str] = {}
         self.room_bytes: dict[int, int] = {}
         self.held: dict[int, dict[int, ReplicaReport]] = {}
         self.sent: list[tuple[int, AnyCommand]] = []
+        self.slices = 0  # of upkeep's work, so far
         self.restart()
 
     # ------------------------------------------------------------ durable state
@@ -116,7 +117,7 @@ class ReplicaWorld:
         yield transaction
         transaction.commit()
 
-    def _put_meta(self, writer: tables.Writer, **changes: int) -> None:
+    def put_meta(self, writer: tables.Writer, **changes: int) -> None:
         meta = load_meta(writer)
         fields = {name: getattr(meta, name) for name in records.Meta.__struct_fields__}
         changed = records.Meta(**(fields | changes))
@@ -165,7 +166,7 @@ class ReplicaWorld:
             key = tables.number_key(inode_id)
             writer.put(tables.INODES, key, records.INODE.encode(inode))
             if published:
-                self._put_meta(writer, blocks=load_meta(writer).blocks + len(block_ids))
+                self.put_meta(writer, blocks=load_meta(writer).blocks + len(block_ids))
 
     def change_file(self, inode_id: int, **changes: int | bool) -> None:
         with self.writing() as writer:
@@ -194,7 +195,7 @@ class ReplicaWorld:
         self.change_file(inode_id, doomed_due_ms=1)
         block_ids = self.blocks_of(inode_id)
         with self.writing() as writer:
-            self._put_meta(writer, blocks=load_meta(writer).blocks - len(block_ids))
+            self.put_meta(writer, blocks=load_meta(writer).blocks - len(block_ids))
         self.tell(BlocksForgotten(tuple(block_ids)))
 
     def blocks_of(self, inode_id: int) -> list[int]:
@@ -248,6 +249,7 @@ class ReplicaWorld:
         dispatches = self.cluster.tick(self.moment)
         more = True
         while more:
+            self.slices += 1
             with self.durable.snapshot() as view:
                 found, more = self.cluster.step(view, self.moment)
             dispatches += found
