@@ -194,6 +194,7 @@ class Datanode:
         if self._serving is not None:
             self._serving.short_circuit.close()
             if not self._killed:
+                await self._serving.short_circuit.finish()
                 await self._serving.store.work.finish()
                 await self._serving.care.close()
             with contextlib.suppress(OSError):

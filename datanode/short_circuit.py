@@ -60,6 +60,7 @@ class ShortCircuit:
         self._tokens = tokens
         self._wall_clock_ms = wall_clock_ms
         self._readers: dict[_LocalReader, None] = {}
+        self._answering: set[asyncio.Task[None]] = set()
         self._listener: FileListener | None = None
         store.withdrawn = self._revoke
 
@@ -82,6 +83,11 @@ class ShortCircuit:
         for reader in list(self._readers):
             reader.lost()
 
+    async def finish(self) -> None:
+        """Wait until no file is open for a reader any more, after `close`."""
+        if self._answering:
+            await asyncio.wait(self._answering)
+
     def open_session(self, channel: Channel) -> Receiver:
         """A reader has connected."""
         reader = _LocalReader(self, channel)
@@ -92,7 +98,14 @@ class ShortCircuit:
         """A reader is gone."""
         self._readers.pop(reader, None)
 
-    async def answer(self, request: OpenReplica, reader: "_LocalReader") -> None:
+    def begin(self, request: OpenReplica, reader: "_LocalReader") -> "asyncio.Task[None]":
+        """Begin to answer a reader."""
+        answering = asyncio.create_task(self._answer(request, reader))
+        self._answering.add(answering)
+        answering.add_done_callback(self._answering.discard)
+        return answering
+
+    async def _answer(self, request: OpenReplica, reader: "_LocalReader") -> None:
         """Pass what a reader asks for, or say why not."""
         try:
             await self._pass(request, reader)
@@ -161,7 +174,7 @@ class _LocalReader:
             self._channel.close()
             self.lost()
         else:
-            answering = asyncio.create_task(self._short_circuit.answer(request, self))
+            answering = self._short_circuit.begin(request, self)
             self._answering.add(answering)
             answering.add_done_callback(self._answering.discard)
 

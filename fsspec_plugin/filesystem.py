@@ -29,7 +29,7 @@ class DolmenFileSystem(Growing):
 
     Options: `host`, `port` (else DOLMEN_URL, else 127.0.0.1:9870), `user`, `host_label`, and as
     text the settings `retry_for`, `connect_timeout`, `segments_in_flight`, `segment_size`,
-    `hedged_share`, `read_memory`, `write_memory`.
+    `hedged_share`, `read_memory`, `write_memory`, `short_circuit`.
     """
 
     info = synchronous(Growing._info)

@@ -94,6 +94,7 @@ class UnixFileListener:
         self._channels: weakref.WeakSet[UnixChannel] = weakref.WeakSet()
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(listening, self._accept)
+        _inherited_by_a_fork.add(self)
 
     def close(self) -> None:
         if self._listening.fileno() >= 0:
@@ -101,6 +102,10 @@ class UnixFileListener:
             self._listening.close()
         for channel in list(self._channels):
             channel.close()
+
+    def forget(self) -> None:
+        """This is a child of the process that listens: the name is not to outlive that."""
+        self._listening.close()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):  # who is gone again, or no descriptor is free
@@ -229,7 +234,9 @@ class PassedDescriptor:
         self.forget()
 
 
-_inherited_by_a_fork: weakref.WeakSet[UnixChannel | PassedDescriptor] = weakref.WeakSet()
+_inherited_by_a_fork: weakref.WeakSet[UnixFileListener | UnixChannel | PassedDescriptor] = (
+    weakref.WeakSet()
+)
 
 
 def _forget_what_was_inherited() -> None:
