@@ -133,11 +133,18 @@ class Bulk(Changes):
     # ------------------------------------------------------------ write
 
     @translates_errors
-    async def _open_writer(self, path: Any, exclusive: bool = False, **options: Any) -> Writer:
+    async def _open_writer(
+        self,
+        path: Any,
+        exclusive: bool = False,
+        coming_bytes: int | None = None,
+        **options: Any,
+    ) -> Writer:
         connected = await self._connected()
         writer: Writer = await connected.client.open_writer(
             self._ask(path).path,
             exclusive=exclusive,
+            coming_bytes=coming_bytes,
             **named(options, "replication", "block_size_bytes", "mode"),
         )
         connected.writers.add(writer)
@@ -181,6 +188,8 @@ class Bulk(Changes):
         async def pieces() -> AsyncGenerator[Buffer, None]:
             yield value
 
+        if not self._intrans:  # else what refuses it is to be heard before the commit
+            kwargs["coming_bytes"] = memoryview(value).nbytes
         await self._store(path, pieces(), _is_exclusive(mode), **kwargs)
 
     async def _put_file(

@@ -157,9 +157,10 @@ class DolmenWriteFile(io.BufferedIOBase):
         with self._lock:
             try:
                 self._check()
-                self._send_gathered()
                 if self._autocommit:
                     self._publish()
+                else:
+                    self._send_gathered()
             except BaseException:
                 self._abandon()
                 raise
@@ -175,8 +176,16 @@ class DolmenWriteFile(io.BufferedIOBase):
             self._publish()
 
     def _publish(self) -> None:
-        fsspec.asyn.sync(self._loop, self.fs._publish, self.path, self._writer)
+        gathered, self._gathered = self._gathered, bytearray()
+        fsspec.asyn.sync(self._loop, self._write_and_publish, gathered)
         self._writer = None
+
+    async def _write_and_publish(self, data: Buffer) -> None:
+        """Write the rest and publish: one handing over for a small file."""
+        assert self._writer is not None
+        if data:
+            await self._write(data)
+        await self.fs._publish(self.path, self._writer)
 
     def discard(self) -> None:
         """Publish nothing."""

@@ -35,7 +35,8 @@ MANIFEST_NAME = "manifest"
 TABLES_NAME = "tables"
 
 LOG_BYTES = 64 * 1024 * 1024
-"""A checkpoint is due when the log has grown by so much: it is replayed in seconds."""
+"""A checkpoint is due when the log has grown by so much, and by as much as there is to be copied:
+it is replayed in seconds, or in about the time that the copy takes."""
 
 RETRY_EDITS = 10_000
 """After a checkpoint that failed: its cause (mostly a full disk) is there for a while."""
@@ -127,11 +128,10 @@ class Checkpoints:
     async def restore(self, checkpoint: Checkpoint, target: str) -> None:
         """Copy the tables of `checkpoint` to `target`, where nothing is. DataDamaged."""
         manifest = checkpoint.manifest
+        there = tuple(manifest.fingerprint.counts)  # older software had fewer tables
 
         def copy() -> None:
-            source = self._machine.tables.open(
-                checkpoint.tables_path, DURABLE_TABLES, read_only=True
-            )
+            source = self._machine.tables.open(checkpoint.tables_path, there, read_only=True)
             try:
                 if source.copy(target) != manifest.fingerprint:
                     raise DataDamaged(f"checkpoint {checkpoint.path} is not what was written")
@@ -270,7 +270,8 @@ class Checkpointer:
         if txid < self._not_before_txid or txid == self._last_txid:
             return False
         grown_bytes = self._log.appended_bytes - self._last_bytes
-        return txid - self._last_txid >= self._every_edits or grown_bytes >= LOG_BYTES
+        due_bytes = max(LOG_BYTES, self._tables.used_bytes())
+        return txid - self._last_txid >= self._every_edits or grown_bytes >= due_bytes
 
     async def _check_space(self) -> None:
         """A checkpoint must not fill the disk that the log needs."""

@@ -302,6 +302,7 @@ def _cluster_options(settings: Settings) -> ClusterOptions:
 def _namesystem_settings(settings: Settings) -> NamesystemSettings:
     return NamesystemSettings(
         block_size_bytes=settings.block_size_bytes,
+        inline_limit_bytes=settings.inline_limit_bytes,
         replication=settings.replication,
         min_replicas=settings.min_replicas,
         delete_after_ms=settings.delete_after_ms,

@@ -195,6 +195,7 @@ class NamenodeSession:
             min_replicas=office.settings.min_replicas,
             lease_soft_limit_ms=office.settings.lease_soft_limit_ms,
             block_token_life_ms=office.settings.block_token_life_ms,
+            inline_limit_bytes=office.settings.inline_limit_bytes,
         )
 
     async def _change_or_operate(self, call: ClientCall) -> Reply:

@@ -62,6 +62,12 @@ class NamenodeStatus:
         yield gauge("dolmen_namenode_files", "Files in the tree.", report.files)
         yield gauge("dolmen_namenode_directories", "Directories in the tree.", directories)
         yield gauge("dolmen_namenode_blocks", "Blocks of the files in the tree.", report.blocks)
+        yield gauge(
+            "dolmen_namenode_inline_files",
+            "Files in the tree whose bytes the namenode keeps.",
+            report.inline_files,
+        )
+        yield gauge("dolmen_namenode_inline_bytes", "Their bytes.", report.inline_bytes)
         yield from _datanodes(report)
         yield from _space(report)
         yield from _replicas(report)

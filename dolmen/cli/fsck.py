@@ -58,6 +58,8 @@ class Findings:
     blocks: int = 0
     replicas: int = 0
     length_bytes: int = 0
+    inline_files: int = 0
+    inline_bytes: int = 0
     open_files: int = 0
     trash_files: int = 0
     problems: dict[int, Problem] = field(default_factory=dict)  #: by block, the worst of each
@@ -71,6 +73,8 @@ class Findings:
         self.blocks += page.blocks
         self.replicas += page.replicas
         self.length_bytes += page.length_bytes
+        self.inline_files += page.inline_files
+        self.inline_bytes += page.inline_bytes
         self.open_files += page.open_files
         self.trash_files += page.trash_files
         self.problems |= {problem.block_id: problem for problem in page.problems}
@@ -159,6 +163,8 @@ def document_of(path: ClusterPath, found: Findings) -> dict[str, Any]:
         "blocks": found.blocks,
         "replicas": found.replicas,
         "bytes": found.length_bytes,
+        "inline_files": found.inline_files,
+        "inline_bytes": found.inline_bytes,
         "problems": [
             {
                 "path": path.shown(problem.path),
@@ -181,7 +187,8 @@ def _lines(options: CheckOptions, found: Findings) -> list[str]:
         f"files: {found.files}, directories: {found.directories}, bytes:"
         f" {human_size(found.length_bytes)}; in the cluster being written: {found.open_files},"
         f" in trash: {found.trash_files}",
-        f"blocks: {found.blocks}, replicas: {found.replicas}",
+        f"blocks: {found.blocks}, replicas: {found.replicas}; files without, which the namenode"
+        f" keeps: {found.inline_files}, {human_size(found.inline_bytes)}",
         ", ".join(f"{word}: {found.count(kind)}" for kind, word in WORDS.items()),
     ]
     if options.verify:

@@ -22,7 +22,8 @@ from dolmen.protocol.identifiers import format_block_id
 def locate(paths: tuple[ClusterPath, ...], as_json: bool) -> None:
     """Show the blocks of files: offset, length, block id, and who holds them.
 
-    "read locally": the datanode is on this host, and lets its files be read here.
+    "read locally": the datanode is on this host, and lets its files be read here. A short file may
+    have no blocks: the namenode keeps it itself.
 
     \b
       dolmen locate /data/flights.csv
@@ -53,8 +54,21 @@ async def _print_blocks(found: Found, rows: Rows, *, headed: bool, as_json: bool
             for line in _lines(block, local):
                 rows.add(line)
         index += 1
-    if headed and not index and not as_json:
-        rows.add(f"{printable(found.shown)}: no blocks")
+    if not index:
+        _add_without_blocks(found, rows, headed=headed, as_json=as_json)
+
+
+def _add_without_blocks(found: Found, rows: Rows, *, headed: bool, as_json: bool) -> None:
+    shown, info = printable(found.shown), found.info
+    if as_json:
+        if info.inline:
+            rows.add_document(
+                {"path": found.shown, "inline": True, "length_bytes": info.length_bytes}
+            )
+    elif info.inline:
+        rows.add(f"{shown}: {info.length_bytes} bytes, which the namenode keeps itself")
+    elif headed:
+        rows.add(f"{shown}: no blocks")
 
 
 def block_document(

@@ -57,7 +57,8 @@ def _lines(url: str, found: ClusterReport) -> list[str]:
         f"{url}  Dolmen {found.version}, {mode}",
         f"datanodes: {found.live_datanodes} live, {found.stale_datanodes} stale,"
         f" {found.dead_datanodes} dead; {used}",
-        f"files: {found.files}; blocks: {found.blocks}",
+        f"files: {found.files}, of which the namenode keeps {found.inline_files},"
+        f" {human_size(found.inline_bytes)}; blocks: {found.blocks}",
         f"blocks under-replicated: {found.under_replicated_blocks}, over-replicated:"
         f" {found.over_replicated_blocks}, mis-replicated: {found.mis_replicated_blocks},"
         f" missing: {found.missing_blocks}",

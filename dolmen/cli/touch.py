@@ -72,7 +72,7 @@ async def _touch(client: Client, path: str, modified_ms: int, *, create: bool) -
             return
     await check_parent(client, path)
     try:
-        writer = await client.open_writer(path, exclusive=True)
+        writer = await client.open_writer(path, exclusive=True, coming_bytes=0)
         async with writer:
             await writer.close(modified_ms=modified_ms)
     except PathExists:

@@ -42,10 +42,13 @@ class AppendWriter(WriterLife):
         """The file's length, as new readers see it."""
         self._links = links
         self._draft_id = opened.draft_id
-        self._tail = ShortTail(opened.length_bytes, opened.block_size_bytes)
+        self._content = b""
+        """All bytes of an inline file: the first block begins with them."""
+        end_bytes = 0 if opened.tail is None else opened.length_bytes
+        self._tail = ShortTail(end_bytes, opened.block_size_bytes)
         file = WrittenFile(opened.draft_id, opened.path, opened.replication)
-        cutting = Cutting(links, file, opened.block_size_bytes, self._tail.add)
-        super().__init__(opened.path, cutting)
+        self._cutting = Cutting(links, file, opened.block_size_bytes, self._tail.add)
+        super().__init__(opened.path, self._cutting)
 
     @property
     def length_bytes(self) -> int:
@@ -60,7 +63,7 @@ class AppendWriter(WriterLife):
         async with self._alone("a write failed or was cancelled"):
             with self._telling_loss():
                 if not self._cutting.length_bytes and memoryview(data).nbytes:
-                    await self._cutting.put(self._tail.start())
+                    await self._cutting.put(self._content or self._tail.start())
                 await self._cutting.put(data)
 
     async def flush(self) -> None:
@@ -73,12 +76,23 @@ class AppendWriter(WriterLife):
             if self._cutting.length_bytes:
                 await self._extend()
 
+    async def write_again(self) -> None:
+        """Have the bytes of an inline file in a block, though nothing comes behind them.
+
+        To be called before anything is written.
+        """
+        async with self._alone("a write failed or was cancelled"):
+            await self._cutting.put(self._content)
+
     async def take_up(self, checksums: ChecksumLists) -> None:
-        """Read what is to be written again: those of the file's short last blocks whose turn it
-        is."""
+        """Read what is to be written again: those of the file's short last blocks whose turn it is,
+        or all of an inline file."""
         async with await reopen_reader(self._links, checksums, self.inode_id) as reader:
             if reader.length_bytes != self.flushed_bytes:
                 raise LeaseConflict(f"{self.path} was changed by another writer", self.path)
+            if reader.info.inline:
+                self._content = bytes(await reader.read_at(0, self.flushed_bytes))
+                return
             lengths = await self._short_lengths(reader)
             count = repeated_bytes(lengths)
             while sum(lengths) > count:
@@ -113,6 +127,7 @@ class AppendWriter(WriterLife):
         self.flushed_bytes = length_bytes
         if anything:
             self._tail.end()
+            self._content = b""
         return info
 
     async def _finish(self, modified_ms: int) -> FileInfo:
@@ -157,9 +172,16 @@ async def open_appender(
     opened = await open_draft(links, path, inode_id)
     writer = AppendWriter(links, opened)
     try:
-        if opened.tail is not None and is_short(opened.tail.length_bytes, opened.block_size_bytes):
+        if _ends_short(opened):
             await writer.take_up(checksums)
     except BaseException:
         await writer.abandon()
         raise
     return writer
+
+
+def _ends_short(opened: DraftOpened) -> bool:
+    """Return whether bytes at the file's end may have to be written again."""
+    if opened.tail is None:
+        return opened.length_bytes > 0
+    return is_short(opened.tail.length_bytes, opened.block_size_bytes)

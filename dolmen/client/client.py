@@ -14,6 +14,7 @@ from dolmen.client.append_writer import AppendWriter, open_appender
 from dolmen.client.bulk import Datanodes
 from dolmen.client.byte_budget import ByteBudget
 from dolmen.client.checksum_lists import ChecksumLists
+from dolmen.client.concat import concat
 from dolmen.client.connection import NamenodeConnection
 from dolmen.client.core.byte_shares import ByteShares
 from dolmen.client.follow import Start, follow
@@ -47,7 +48,7 @@ from dolmen.protocol.client_messages import (
     SetAttributes,
 )
 from dolmen.protocol.control_messages import Greeting
-from dolmen.protocol.draft_messages import ConcatFiles, RecoverLease
+from dolmen.protocol.draft_messages import RecoverLease
 from dolmen.protocol.errors import IsADirectory, NoSuchPath, PathExists
 from dolmen.protocol.operator_messages import ClusterReport, GetReport
 from dolmen.runtime.machine import Machine
@@ -226,6 +227,7 @@ class Client:
         *,
         exclusive: bool = False,
         visible: Literal[False] = False,
+        coming_bytes: int | None = None,
         **shape: Unpack[FileShape],
     ) -> Writer: ...
 
@@ -245,16 +247,18 @@ class Client:
         *,
         exclusive: bool = False,
         visible: bool = False,
+        coming_bytes: int | None = None,
         **shape: Unpack[FileShape],
     ) -> Writer | AppendWriter:
         """Start a file that appears at `path`, whole, when the writer is closed.
 
         With `exclusive` an existing path is PathExists, now and at close. A path that could not be
-        published now is refused now. A `visible` file stands there at once, empty, and has the
-        bytes that were flushed, also if its writer dies.
+        published now is refused now; at close only, which saves a call, if `coming_bytes` says that
+        the file will be short. A `visible` file stands there at once, empty, and has the bytes that
+        were flushed, also if its writer dies.
         """
         request = CreateFile(path, **shape, exclusive=exclusive)
-        writer = await open_writer(self._links, request)
+        writer = await open_writer(self._links, request, 0 if visible else coming_bytes)
         if not visible:
             return writer
         info = await writer.close()
@@ -284,8 +288,8 @@ class Client:
 
     async def concat(self, target: str, sources: Sequence[str]) -> FileInfo:
         """Put the bytes of `sources` behind those of `target`, in this order and in one step, in
-        which the sources vanish. No byte is moved."""
-        return await self._namenode.call(ConcatFiles(target, tuple(sources)), FileInfo)
+        which the sources vanish. No byte is moved, but for those of inline files."""
+        return await concat(self._links, self._checksums, target, sources)
 
     async def recover_lease(self, path: str) -> FileInfo:
         """Take the right to write a file from whoever has it; what was flushed stays."""
@@ -311,7 +315,8 @@ class Client:
 
     async def write_file(self, path: str, data: Buffer, *, exclusive: bool = False) -> FileInfo:
         """Write a whole file in one step."""
-        writer = await self.open_writer(path, exclusive=exclusive)
+        length_bytes = memoryview(data).nbytes
+        writer = await self.open_writer(path, exclusive=exclusive, coming_bytes=length_bytes)
         async with writer:
             await writer.write(data)
         return writer.info

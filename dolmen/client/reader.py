@@ -16,17 +16,19 @@ from dolmen.client.file_blocks import FileBlocks
 from dolmen.client.links import Links
 from dolmen.client.piece_reader import PieceReader
 from dolmen.client.range_reader import RangeReader
+from dolmen.protocol.checksums import content_hash
 from dolmen.protocol.client_messages import EntryKind, FileInfo, OpenedFile, OpenFile
 from dolmen.protocol.draft_messages import ReopenFile
-from dolmen.protocol.errors import DolmenError, InvalidRequest, IsADirectory
+from dolmen.protocol.errors import ChecksumMismatch, DolmenError, InvalidRequest, IsADirectory
 
 
 class Reader:
     """Reads any range, from any number of tasks at once.
 
-    Each read is verified against the checksums that the namenode vouches for, and goes on with
-    another replica when one fails. BlockMissing lists the replicas that were tried in vain;
-    StaleHandle: the file was deleted or replaced, and its blocks are no longer kept.
+    The bytes of an inline file came when it was opened. Else each read is verified against the
+    checksums that the namenode vouches for, and goes on with another replica when one fails.
+    BlockMissing lists the replicas that were tried in vain; StaleHandle: the file was deleted or
+    replaced, and its blocks are no longer kept.
     """
 
     def __init__(self, links: Links, opened: OpenedFile, checksums: ChecksumLists) -> None:
@@ -40,6 +42,7 @@ class Reader:
         self._streams = links.options.streams
         self._blocks = FileBlocks(links, opened)
         self._pieces = PieceReader(links, self._blocks, checksums)
+        self._content = _verified(opened)
         self._closed = False
 
     @property
@@ -62,6 +65,9 @@ class Reader:
         buffer = buffer.cast("B")
         self._check(offset, len(buffer))
         length = max(0, min(len(buffer), self.length_bytes - offset))
+        if self.info.inline:
+            buffer[:length] = self._content[offset : offset + length]
+            return length
         whole = _Range(offset, buffer[:length])
         streams = min(self._streams, -(-length // self.piece_bytes))
         if streams <= 1:
@@ -96,12 +102,17 @@ class Reader:
         for start, end in ranges:
             self._check(start, max(0, end - start))
         length = self.length_bytes
+        if self.info.inline:
+            return [self._content[start:end] for start, end in ranges]
         clipped = [(min(start, length), min(end, length)) for start, end in ranges]
         reader = RangeReader(self._links, self._blocks, self._pieces, self.read_into)
         return await reader.read(clipped, max_gap)
 
     async def block_at(self, offset: int) -> tuple[int, int]:
-        """Return the id of the block that holds the byte at `offset`, and where it begins."""
+        """Return the id of the block that holds the byte at `offset`, and where it begins.
+
+        An inline file has none.
+        """
         located = (await self._blocks.holding(offset)).located
         return located.block_id, located.offset_bytes
 
@@ -163,6 +174,14 @@ class _Range:
         start = self.taken_bytes
         self.taken_bytes += length
         return self.buffer[start : self.taken_bytes]
+
+
+def _verified(opened: OpenedFile) -> bytes:
+    """Return the content of an inline file; of another one, nothing."""
+    content, info = opened.content, opened.info
+    if info.inline and content_hash(content) != info.content_hash:
+        raise ChecksumMismatch(f"{info.path}: the bytes that came do not have its hash", info.path)
+    return content
 
 
 async def open_reader(links: Links, checksums: ChecksumLists, path: str) -> Reader:

@@ -64,6 +64,7 @@ async def upload_stream(
         block_size_bytes=options.block_size_bytes,
         mode=options.mode,
         exclusive=options.exclusive,
+        coming_bytes=options.length_bytes or None,
     )
     try:
         _check_fits(writer, options.length_bytes)

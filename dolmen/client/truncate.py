@@ -1,7 +1,7 @@
 """Takes away the end of a file: the beginning of the block that is cut is written anew.
 
 Blocks never change (decision 0008), so readers of the file as it was keep it whole. At most one
-block is written, in pieces.
+block is written, in pieces; of an inline file none, as the namenode cuts its content.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ async def truncate(
 
 async def _cut(reader: Reader, cutting: Cutting, draft_id: int, length_bytes: int) -> FileInfo:
     start = length_bytes
-    if length_bytes < reader.length_bytes:
+    if length_bytes < reader.length_bytes and not reader.info.inline:
         _, start = await reader.block_at(length_bytes)
     async with contextlib.aclosing(read_in_order(reader, start, length_bytes)) as pieces:
         async for piece in pieces:

@@ -1,17 +1,10 @@
 """A file being written: it appears at its path, whole, when `close` succeeds."""
 
-from dolmen.client.cutting import Cutting
 from dolmen.client.links import Links
+from dolmen.client.new_file import NewFile
 from dolmen.client.writer_life import WriterLife
-from dolmen.client.written_file import WrittenFile
-from dolmen.protocol.checksums import Buffer, ContentHasher
-from dolmen.protocol.client_messages import (
-    CommittedBlock,
-    CreatedFile,
-    CreateFile,
-    FileInfo,
-    PublishFile,
-)
+from dolmen.protocol.checksums import Buffer
+from dolmen.protocol.client_messages import CreateFile, FileInfo
 from dolmen.protocol.errors import InvalidRequest
 
 
@@ -23,25 +16,21 @@ class Writer(WriterLife):
     the writer. Calls from several tasks take turns.
     """
 
-    def __init__(self, links: Links, request: CreateFile, created: CreatedFile) -> None:
-        self.block_size_bytes = created.block_size_bytes
-        self.replication = created.replication
-        self._exclusive = request.exclusive
-        self._inode_id = created.inode_id
-        self._hasher = ContentHasher()
-        file = WrittenFile(created.inode_id, request.path, created.replication)
-        cutting = Cutting(links, file, created.block_size_bytes, self._hasher.update)
-        super().__init__(request.path, cutting)
+    def __init__(self, path: str, file: NewFile) -> None:
+        self.block_size_bytes = file.block_size_bytes
+        self.replication = file.replication
+        self._file = file
+        super().__init__(path, file)
 
     @property
     def length_bytes(self) -> int:
         """Bytes taken so far."""
-        return self._cutting.length_bytes if self._info is None else self._info.length_bytes
+        return self._file.length_bytes if self._info is None else self._info.length_bytes
 
     @property
     def content_hash(self) -> bytes:
         """xxh3-128 of the bytes taken so far: of the whole file, after `close`."""
-        return self._hasher.digest()
+        return self._file.content_hash
 
     async def write(self, data: Buffer) -> None:
         """Take the next bytes. Returns when they are copied or sent: the buffer may be reused.
@@ -49,7 +38,7 @@ class Writer(WriterLife):
         Waits while enough segments are on their way.
         """
         async with self._alone("a write failed or was cancelled"):
-            await self._cutting.put(data)
+            await self._file.put(data)
 
     async def flush(self) -> None:
         """InvalidRequest: nothing of this file can be seen before all of it."""
@@ -60,20 +49,13 @@ class Writer(WriterLife):
         )
 
     async def _finish(self, modified_ms: int) -> FileInfo:
-        def request(last: CommittedBlock | None) -> PublishFile:
-            return PublishFile(
-                self._inode_id,
-                self.path,
-                last,
-                self._hasher.digest(),
-                self._exclusive,
-                modified_ms,
-            )
-
-        return await self._cutting.commit(request)
+        return await self._file.publish(modified_ms)
 
 
-async def open_writer(links: Links, request: CreateFile) -> Writer:
-    """Make the file's inode and return its writer."""
-    created = await links.namenode.call(request, CreatedFile)
-    return Writer(links, request, created)
+async def open_writer(links: Links, request: CreateFile, coming_bytes: int | None) -> Writer:
+    """Return the writer of a file of which so many bytes are to come, if that is known."""
+    if not links.namenode.was_reached:
+        await links.namenode.connect()
+    file = NewFile(links, request)
+    await file.begin(coming_bytes)
+    return Writer(request.path, file)

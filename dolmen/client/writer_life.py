@@ -9,13 +9,29 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
-from dolmen.client.cutting import Cutting
 from dolmen.protocol.client_messages import FileInfo
 from dolmen.protocol.errors import DolmenError, InvalidRequest, OutcomeUnknown
 
 _ABANDONED = "it was abandoned"
+
+
+class Writing(Protocol):
+    """What a writer does with the bytes: structurally `Cutting`, or `NewFile`."""
+
+    @property
+    def fewest_replicas(self) -> int:
+        """On how many datanodes a block is that met with failures."""
+
+    def check(self) -> None:
+        """Raise what broke it, if anything did."""
+
+    def release(self) -> None:
+        """Nothing more will be put. Idempotent."""
+
+    async def drop(self, reason: DolmenError) -> None:
+        """Stop everything, whoever waits being told why."""
 
 
 class WriterLife(ABC):
@@ -24,9 +40,9 @@ class WriterLife(ABC):
     `async with` closes on success, and abandons on an exception.
     """
 
-    def __init__(self, path: str, cutting: Cutting) -> None:
+    def __init__(self, path: str, writing: Writing) -> None:
         self.path = path
-        self._cutting = cutting
+        self._writing = writing
         self._turn = asyncio.Lock()
         self._spoiled: str | None = None
         self._info: FileInfo | None = None
@@ -35,7 +51,7 @@ class WriterLife(ABC):
     def fewest_replicas(self) -> int:
         """The replicas of the block that has fewest: below `replication`, if datanodes failed and
         others could not take over, until the namenode has made the rest."""
-        return self._cutting.fewest_replicas
+        return self._writing.fewest_replicas
 
     @property
     def info(self) -> FileInfo:
@@ -59,12 +75,12 @@ class WriterLife(ABC):
                 self._spoiled = "its close failed or was cancelled"
                 self._info = await self._finish(modified_ms)
             except OutcomeUnknown:
-                self._cutting.release()
+                self._writing.release()
                 raise
             except DolmenError:
                 await self._drop()
                 raise
-            self._cutting.release()
+            self._writing.release()
             return self._info
 
     async def abandon(self) -> None:
@@ -98,7 +114,7 @@ class WriterLife(ABC):
 
     def _check(self) -> None:
         """Raise what broke the writing, if anything did."""
-        self._cutting.check()
+        self._writing.check()
 
     @asynccontextmanager
     async def _alone(self, spoiled: str) -> AsyncIterator[None]:
@@ -120,4 +136,4 @@ class WriterLife(ABC):
         if self._spoiled != _ABANDONED:
             self._spoiled = _ABANDONED
             reason = InvalidRequest(f"{self.path} cannot be written: {_ABANDONED}", self.path)
-            await self._cutting.drop(reason)
+            await self._writing.drop(reason)

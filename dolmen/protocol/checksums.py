@@ -58,6 +58,11 @@ def block_digest(length_bytes: int, checksums: Buffer) -> bytes:
     return hasher.digest()
 
 
+def content_hash(data: Buffer) -> bytes:
+    """Return the hash of a whole file's bytes, as ContentHasher does."""
+    return xxhash.xxh3_128_digest(data)
+
+
 class ContentHasher:
     """xxh3-128 over a whole file's bytes, the hash that `xxh128sum` prints."""
 

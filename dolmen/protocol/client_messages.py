@@ -11,6 +11,9 @@ import msgspec
 
 from dolmen.protocol.draft_messages import DraftMutation, DraftOpened, DraftRead
 from dolmen.protocol.file_values import (
+    CONTENT_LIMIT_BYTES as CONTENT_LIMIT_BYTES,
+)
+from dolmen.protocol.file_values import (
     CommittedBlock as CommittedBlock,
 )
 from dolmen.protocol.file_values import (
@@ -93,6 +96,12 @@ class ReportCorruptReplica(Request, frozen=True, tag=8):
     block_id: int
     stamp: int
     datanode_id: str
+
+
+class CheckCreation(Request, frozen=True, tag=19):
+    """→ Done. Refused as `file` would be if it were created now; nothing is made."""
+
+    file: "CreateFile"
 
 
 # ---------------------------------------------------------------- mutations
@@ -181,6 +190,19 @@ class AbandonFile(Request, frozen=True, tag=26):
     inode_id: int
 
 
+class StoreFile(Request, frozen=True, tag=35):
+    """→ FileInfo. CreateFile and PublishFile in one step, of a file without blocks.
+
+    The namenode keeps `content` itself, at most CONTENT_LIMIT_BYTES. ChecksumMismatch if that does
+    not have the hash.
+    """
+
+    file: CreateFile
+    content: bytes
+    content_hash: bytes
+    modified_ms: int = 0  # 0: now
+
+
 class Rename(Request, frozen=True, tag=27):
     """→ Done. As POSIX rename; with `replace=False` an existing target is PathExists."""
 
@@ -215,6 +237,7 @@ ReadRequest = (
     | WalkTree
     | OpenFile
     | LocateBlocks
+    | CheckCreation
     | RenewLeases
     | ReportCorruptReplica
     | DraftRead
@@ -227,6 +250,7 @@ Mutation = (
     | RebuildPipeline
     | UpdatePipeline
     | PublishFile
+    | StoreFile
     | AbandonFile
     | Rename
     | Delete
@@ -260,12 +284,14 @@ class OpenedFile(msgspec.Struct, frozen=True, array_like=True, tag=103):
     """A file as it was at one moment; `more` says that blocks follow after those given.
 
     Then `block_ids` are the ids of all its blocks at that moment, 8 bytes each, big-endian.
+    Of an inline file there are no blocks, but all of its bytes.
     """
 
     info: FileInfo
     blocks: tuple[LocatedBlock, ...]
     more: bool
     block_ids: bytes = b""
+    content: bytes = b""
 
 
 class LocatedBlocks(msgspec.Struct, frozen=True, array_like=True, tag=104):

@@ -66,6 +66,7 @@ class Greeting(msgspec.Struct, frozen=True, array_like=True, tag=90):
     min_replicas: int
     lease_soft_limit_ms: int
     block_token_life_ms: int
+    inline_limit_bytes: int = 0
 
 
 Call = Greet | ClientCall | DatanodeCall

@@ -87,6 +87,10 @@ class FileTooLarge(RequestRefused):
     errno = errno.EFBIG
 
 
+class NeedsBlocks(RequestRefused):
+    """The namenode keeps the bytes of a file itself, and they must be in blocks for this."""
+
+
 class LeaseConflict(RequestRefused):
     """Somebody else holds the lease, or the caller's lease has ended."""
 

@@ -4,6 +4,9 @@ import enum
 
 import msgspec
 
+CONTENT_LIMIT_BYTES = 32 * 1024
+"""The longest file that the namenode keeps itself: half of what one edit may have."""
+
 
 class Request(msgspec.Struct, frozen=True, array_like=True):
     """Base of all requests, for their common encoding only."""
@@ -33,6 +36,7 @@ class FileInfo(msgspec.Struct, frozen=True, array_like=True, tag=101, gc=False):
     content_hash: bytes = b""  # xxh3-128 of the whole file, 16 bytes, empty if unknown
     changed_txid: int = 0  # grows with every change: (inode_id, changed_txid) names a version
     cut_txid: int = 0  # when bytes were last taken away from it: (inode_id, cut_txid) only grows
+    inline: bool = False  # the namenode keeps its bytes; it has no blocks, and no replicas
 
 
 class ReplicaLocation(msgspec.Struct, frozen=True, array_like=True):

@@ -151,6 +151,8 @@ class ClusterReport(msgspec.Struct, frozen=True, array_like=True, tag=108):
     datanodes: tuple[DatanodeReport, ...]
     free_bytes: int = 0
     safe_mode_reason: str = ""
+    inline_files: int = 0  # whose bytes the namenode keeps
+    inline_bytes: int = 0
 
 
 class DatanodeReported(msgspec.Struct, frozen=True, array_like=True, tag=109):
@@ -199,6 +201,8 @@ class Inspection(msgspec.Struct, frozen=True, array_like=True, tag=110):
     more: bool
     open_files: int = 0  # being written, published nowhere yet
     trash_files: int = 0  # deleted or replaced, and kept for a while
+    inline_files: int = 0  # among the files: those whose bytes the namenode keeps
+    inline_bytes: int = 0
 
 
 class Verification(msgspec.Struct, frozen=True, array_like=True, tag=111):

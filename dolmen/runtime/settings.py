@@ -29,6 +29,13 @@ class Settings:
         " enough that one is copied within seconds; whole chunks, so that no block shares one.",
         multiple_of="64KiB",
     )
+    inline_limit_bytes: int = row(
+        SIZE,
+        "8KiB",
+        ("0B", "32KiB"),
+        "Greatest length of a file that the namenode keeps itself, written and read by one call: as"
+        " long as that costs it less than a block with its replicas does; 0 keeps none there.",
+    )
     replication: int = row(
         COUNT,
         "3",

@@ -61,6 +61,7 @@ class SimCluster:
         self.settings = replace(
             SETTINGS,
             block_size_bytes=plan.block_size_bytes,
+            inline_limit_bytes=plan.inline_limit_bytes,
             checkpoint_every=plan.checkpoint_every,
         )
         self.found: list[tuple[str, BaseException | None]] = []

@@ -51,6 +51,18 @@ class GrowingClient(RecordedClient):
         writer = await self._ask(Start(path, replication), opening, _done)
         return writer is not None and await self._extend(writer, growth)
 
+    async def store(self, path: str, length_bytes: int, replication: int) -> bool:
+        """Make a file that appears whole; return whether that was acknowledged as done."""
+        content = self._draw(length_bytes)
+
+        async def store() -> None:
+            writer = await self.client.open_writer(path, replication=replication)
+            async with writer:
+                await writer.write(content.data)
+            self._history.published(writer.info)
+
+        return await self._do(Start(path, replication, content), store())
+
     async def append(self, growth: Growth) -> bool:
         """Write behind the end of a file; return whether all was acknowledged."""
         writer = await self._open(growth.path)

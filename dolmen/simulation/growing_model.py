@@ -66,17 +66,19 @@ def is_grown(path: str) -> bool:
 
 @dataclass(frozen=True)
 class Start:
-    """A writer that others see makes an empty file, in place of what was there."""
+    """A file is made in place of what was there: by a writer that others see, which begins with an
+    empty one, or whole."""
 
     path: str
     replication: int
+    content: Content = field(default_factory=Content)
 
     @property
     def paths(self) -> tuple[str, ...]:
         return (self.path,)
 
     def apply(self, state: State, above: str) -> Step:
-        return {**state, self.path: Node(Content(), self.replication)}, DONE
+        return {**state, self.path: Node(self.content, self.replication)}, DONE
 
 
 @dataclass(frozen=True)

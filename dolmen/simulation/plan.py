@@ -9,6 +9,7 @@ from typing import Annotated
 import msgspec
 
 from dolmen.protocol.checksums import CHUNK_BYTES
+from dolmen.protocol.client_messages import CONTENT_LIMIT_BYTES
 from dolmen.simulation.faults import AnyFault
 from dolmen.simulation.work_plan import KINDS, Work
 
@@ -62,6 +63,8 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Of each datanode."""
     block_size_bytes: BlockSize = 256 * 1024
     """A file of several blocks is to cost little."""
+    inline_limit_bytes: Annotated[int, msgspec.Meta(ge=0, le=CONTENT_LIMIT_BYTES)] = 0
+    """Of the files that the namenode keeps; 0: none."""
     checkpoint_every: Annotated[int, msgspec.Meta(ge=1)] = 500
     """Edits."""
     local_clients: bool = False

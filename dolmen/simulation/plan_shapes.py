@@ -17,6 +17,7 @@ RACKS = (1, 1, 2, 3)
 VOLUMES = (1, 1, 2, 3)
 CLIENTS = (1, 2, 3, 3, 4)
 BLOCK_SIZES_BYTES = tuple(1024 * size for size in (64, 192, 256, 256, 256, 512))
+INLINE_LIMITS_BYTES = (8192, 0, 8192, 1000)
 CHECKPOINTS_EVERY = (20, 100, 500)
 REPLICATIONS = (
     (2, 3, 3, 3, 4),
@@ -81,6 +82,7 @@ class Shapes:
             racks=choice(RACKS),
             volumes=choice(VOLUMES),
             block_size_bytes=choice(BLOCK_SIZES_BYTES),
+            inline_limit_bytes=INLINE_LIMITS_BYTES[seed // 2 % len(INLINE_LIMITS_BYTES)],
             checkpoint_every=choice(CHECKPOINTS_EVERY),
             local_clients=seed % 2 == 1,
             pace=choice(PACES),

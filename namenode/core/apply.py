@@ -6,9 +6,9 @@ they are damaged. Nothing in here depends on anything but the tables and the edi
 clock), so that `replay(log) == live`. The counters stand in one record, which is read and written
 once per group.
 
-The edits fall into five kinds, a module for each but the cluster's, which is here: `apply_tree`,
-`apply_files`, `apply_drafts` and `apply_reclaim` register one function per edit. Each takes the
-change and the edit.
+The edits fall into six kinds, a module for each but the cluster's, which is here: `apply_tree`,
+`apply_files`, `apply_contents`, `apply_drafts` and `apply_reclaim` register one function per edit.
+Each takes the change and the edit.
 """
 
 import msgspec
@@ -16,7 +16,14 @@ import msgspec
 from dolmen.protocol.client_messages import EntryKind
 from dolmen.protocol.errors import DataDamaged
 from dolmen.protocol.identifiers import FIRST_INODE_ID, ROOT_INODE_ID
-from namenode.core import apply_drafts, apply_files, apply_reclaim, apply_tree, tables
+from namenode.core import (
+    apply_contents,
+    apply_drafts,
+    apply_files,
+    apply_reclaim,
+    apply_tree,
+    tables,
+)
 from namenode.core.change import Change, Handlers
 from namenode.core.edits import (
     AdminStateSet,
@@ -210,6 +217,7 @@ _HANDLERS: Handlers = {
     CallAnswered: _answer,
     **apply_tree.HANDLERS,
     **apply_files.HANDLERS,
+    **apply_contents.HANDLERS,
     **apply_drafts.HANDLERS,
     **apply_reclaim.HANDLERS,
 }

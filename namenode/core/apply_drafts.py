@@ -114,7 +114,7 @@ def _join(change: Change, edit: FileJoined) -> None:
     change.touch_directory(inode.parent_id, -1, edit.time_ms)
     change.delete_inode(inode.inode_id)
     change.writer.delete(tables.UNHASHED, tables.number_key(inode.inode_id))
-    change.set_meta(files=change.meta.files - 1)
+    change.count_file(inode, -1)
 
 
 def _hash(change: Change, edit: ContentHashed) -> None:

@@ -123,8 +123,7 @@ def _publish(change: Change, edit: FilePublished) -> None:
     if published.lacks_hash:
         change.note_hash(published, edit.time_ms)
     change.writer.delete(tables.LEASES, tables.number_key(edit.inode_id))
-    meta = change.meta
-    change.set_meta(files=meta.files + 1, blocks=meta.blocks + inode.block_count)
+    change.count_file(inode, +1)
 
 
 def _drop(change: Change, edit: FileDropped) -> None:

@@ -28,6 +28,7 @@ class NamesystemSettings(msgspec.Struct, frozen=True):
     """The settings that decisions about the namespace need."""
 
     block_size_bytes: int = 128 * 1024 * 1024
+    inline_limit_bytes: int = 8 * 1024
     replication: int = 3
     min_replicas: int = 2
     delete_after_ms: int = 60_000

@@ -9,7 +9,16 @@ import msgspec
 from dolmen.protocol.client_messages import EntryKind
 from namenode.core import tables
 from namenode.core.lookup import load_inode, load_meta
-from namenode.core.records import BLOCK, INODE, META_KEY, META_RECORD, Block, Inode
+from namenode.core.records import (
+    BLOCK,
+    CONTENT,
+    INODE,
+    META_KEY,
+    META_RECORD,
+    Block,
+    Content,
+    Inode,
+)
 from namenode.core.tables import Writer
 
 replace = msgspec.structs.replace
@@ -54,8 +63,27 @@ class Change:
             self.writer.delete(tables.UNHASHED, key)
 
     def delete_inode(self, inode_id: int) -> None:
-        """Remove an inode."""
+        """Remove an inode, and its content if it has one."""
         self.writer.delete(tables.INODES, tables.number_key(inode_id))
+        self.writer.delete(tables.CONTENTS, tables.number_key(inode_id))
+
+    def put_content(self, inode_id: int, data: bytes) -> None:
+        """Store the bytes of an inline file, or remove them if there are none."""
+        key = tables.number_key(inode_id)
+        if data:
+            self.writer.put(tables.CONTENTS, key, CONTENT.encode(Content(data)))
+        else:
+            self.writer.delete(tables.CONTENTS, key)
+
+    def count_file(self, inode: Inode, change: int) -> None:
+        """Note that a file, as it is in `inode`, came into the tree (+1) or left it (-1)."""
+        meta = self.meta
+        self.set_meta(
+            files=meta.files + change,
+            blocks=meta.blocks + change * inode.block_count,
+            inline_files=meta.inline_files + change * inode.is_inline,
+            inline_bytes=meta.inline_bytes + change * inode.is_inline * inode.length_bytes,
+        )
 
     def put_block(self, block: Block) -> None:
         """Store a block."""
@@ -76,7 +104,7 @@ class Change:
     def doom(self, inode: Inode, due_ms: int) -> None:
         """Move a file, which has no entry any more, to those whose blocks go when due."""
         if inode.published:
-            self.set_meta(files=self.meta.files - 1, blocks=self.meta.blocks - inode.block_count)
+            self.count_file(inode, -1)
         if inode.lacks_hash:
             self.writer.delete(tables.UNHASHED, tables.number_key(inode.inode_id))
         self.put_inode(

@@ -58,6 +58,8 @@ def build(figures: Figures) -> ClusterReport:
             for datanode in sorted(datanodes, key=lambda datanode: datanode.number)
         ),
         free_bytes=sum(_free_bytes(datanode) for datanode in live),
+        inline_files=figures.meta.inline_files,
+        inline_bytes=figures.meta.inline_bytes,
         safe_mode_reason=figures.safe_mode.reason() or "",
     )
 

@@ -1,27 +1,47 @@
 """Decides ConcatFiles: the blocks of some files come behind those of another, and they are gone.
 
 Nothing is copied, so the sources' blocks keep their lengths: any but the last may be short, and one
-may be longer than the target's own block size.
+may be longer than the target's own block size. Inline files have none: if no file has any, and what
+is joined is short enough, their contents are joined; else whoever asks gives them blocks first.
 """
 
 from collections.abc import Iterator
 
 import msgspec
 
+from dolmen.protocol.checksums import content_hash
 from dolmen.protocol.client_messages import FileInfo
 from dolmen.protocol.draft_messages import ConcatFiles
-from dolmen.protocol.errors import FileTooLarge, InvalidRequest, LeaseConflict
+from dolmen.protocol.errors import FileTooLarge, InvalidRequest, LeaseConflict, NeedsBlocks
 from dolmen.protocol.identifiers import FILE_BLOCKS_LIMIT, format_path
 from namenode.core.case import Case
 from namenode.core.drafts import existing_file
-from namenode.core.edits import AnyEdit, FileExtended, FileJoined
+from namenode.core.edits import AnyEdit, ContentReplaced, FileExtended, FileJoined
 from namenode.core.extending import moves
-from namenode.core.lookup import Names, info_of
+from namenode.core.lookup import Names, info_of, load_content
 from namenode.core.outcome import Effect, FileReplicationChanged, Outcome, ReadersMoved
 from namenode.core.records import Inode
 
 SOURCES_LIMIT = 1000
 """Two edits for each of them stay below what one group of edits may have."""
+
+
+class _Joined(msgspec.Struct, frozen=True):
+    """The files that are joined; `content` is what the target then has itself, if that is so."""
+
+    target: Inode
+    sources: list[Inode]
+    content: bytes | None
+
+    @property
+    def grows(self) -> bool:
+        """Whether the target gets any bytes."""
+        return any(source.length_bytes for source in self.sources)
+
+    @property
+    def content_hash(self) -> bytes:
+        """The hash of the target as it is then, if that is known."""
+        return b"" if self.content is None else content_hash(self.content)
 
 
 def concat_files(case: Case, request: ConcatFiles) -> Outcome:
@@ -44,9 +64,8 @@ def concat_files(case: Case, request: ConcatFiles) -> Outcome:
     )
     if blocks:
         effects += (FileReplicationChanged(target.inode_id),)
-    return Outcome(
-        _info(case, names, target, sources), tuple(_edits(case, target, sources)), effects
-    )
+    joined = _Joined(target, sources, _content(case, path, [target, *sources]))
+    return Outcome(_info(case, names, joined), tuple(_edits(case, joined)), effects)
 
 
 def _file_without_draft(case: Case, path: str) -> tuple[Names, Inode]:
@@ -69,22 +88,42 @@ def _check_different(inodes: list[Inode], paths: tuple[str, ...]) -> None:
         seen[inode.inode_id] = path
 
 
-def _edits(case: Case, target: Inode, sources: list[Inode]) -> Iterator[AnyEdit]:
-    for source in sources:
+def _content(case: Case, path: str, files: list[Inode]) -> bytes | None:
+    """Return what the target then has itself; None if it has blocks, or nothing."""
+    if not any(file.is_inline for file in files):
+        return None
+    limit_bytes = case.world.settings.inline_limit_bytes
+    length_bytes = sum(file.length_bytes for file in files)
+    if length_bytes > limit_bytes or any(file.block_count for file in files):
+        raise NeedsBlocks(
+            f"{path}: it, or a file to be joined to it, is kept by the namenode itself, and what is"
+            f" joined has {length_bytes} bytes, of which blocks or more than {limit_bytes} are not",
+            path,
+        )
+    return b"".join(load_content(case.view, file) for file in files)
+
+
+def _edits(case: Case, joined: _Joined) -> Iterator[AnyEdit]:
+    target, content = joined.target, joined.content
+    if joined.grows and content is not None:
+        yield ContentReplaced(target.inode_id, content, joined.content_hash, case.now_ms)
+    for source in joined.sources:
         yield from moves(source.inode_id, 0, source.block_count, target.inode_id)
         yield FileJoined(source.inode_id, case.now_ms)
-    if any(source.block_count for source in sources):
+    if joined.grows and content is None:
         yield FileExtended(target.inode_id, case.now_ms, time_ms=case.now_ms)
 
 
-def _info(case: Case, names: Names, target: Inode, sources: list[Inode]) -> FileInfo:
-    if not any(source.block_count for source in sources):
+def _info(case: Case, names: Names, joined: _Joined) -> FileInfo:
+    target, sources = joined.target, joined.sources
+    if not joined.grows:
         return info_of(names, target)
-    joined = msgspec.structs.replace(
+    after = msgspec.structs.replace(
         target,
         length_bytes=target.length_bytes + sum(source.length_bytes for source in sources),
-        content_hash=b"",
+        block_count=target.block_count + sum(source.block_count for source in sources),
+        content_hash=joined.content_hash,
         modified_ms=case.now_ms,
         changed_txid=case.next_txid,
     )
-    return info_of(names, joined)
+    return info_of(names, after)

@@ -242,6 +242,35 @@ class ContentHashed(Edit, frozen=True, tag=27):
     content_hash: bytes
 
 
+class FileStored(Edit, frozen=True, tag=28):
+    """A file stands at (parent, name) with this content, published from its beginning; what stood
+    there is doomed, due at `replaced_due_ms`."""
+
+    inode_id: int
+    parent_id: int
+    name: str
+    mode: int
+    owner: str
+    group: str
+    replication: int
+    block_size_bytes: int
+    content: bytes
+    content_hash: bytes
+    modified_ms: int
+    time_ms: int
+    replaced_due_ms: int
+
+
+class ContentReplaced(Edit, frozen=True, tag=29):
+    """A file without blocks has this content now; none if it is to get blocks, or to be empty."""
+
+    inode_id: int
+    content: bytes
+    content_hash: bytes
+    modified_ms: int
+    cut: bool = False
+
+
 AnyEdit = (
     ClusterFormatted
     | EpochRaised
@@ -270,6 +299,8 @@ AnyEdit = (
     | FileExtended
     | FileJoined
     | ContentHashed
+    | FileStored
+    | ContentReplaced
 )
 
 EDIT_LIMIT_BYTES = 64 * 1024

@@ -4,6 +4,9 @@ One group of edits: what the file gives up moves to a hidden file, doomed from i
 blocks stay for those who read them by their ids as a deleted file's do (rule 22); the draft's
 blocks come behind what the file keeps; the draft is empty again, or ended. Blocks move in slices,
 so that no edit touches more than 1000 records (rule 8). Nothing is seen in between.
+
+An inline file is cut by itself; it grows as a file with one short block does, with which the draft
+begins once more.
 """
 
 from bisect import bisect_left
@@ -11,7 +14,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from dolmen.protocol.checksums import hash_of_length
+from dolmen.protocol.checksums import content_hash, hash_of_length
 from dolmen.protocol.draft_messages import ExtendFile
 from dolmen.protocol.errors import FileTooLarge, InvalidRequest, StaleHandle
 from dolmen.protocol.identifiers import FILE_BLOCKS_LIMIT, format_path
@@ -22,6 +25,7 @@ from namenode.core.edits import (
     AttributesSet,
     BlockCommitted,
     BlocksMoved,
+    ContentReplaced,
     FileExtended,
     HiddenFileMade,
 )
@@ -34,6 +38,7 @@ from namenode.core.lookup import (
     find_lease,
     find_names,
     info_of,
+    load_content,
 )
 from namenode.core.outcome import (
     BlocksForgotten,
@@ -58,6 +63,7 @@ class _Plan(msgspec.Struct, frozen=True):
     names: Names
     target: Inode
     draft: Inode
+    start_bytes: int  # from here on the target's bytes give way
     first_index: int  # of the target's blocks that go
     moved: int  # blocks of the draft
     length_bytes: int  # afterwards
@@ -66,7 +72,7 @@ class _Plan(msgspec.Struct, frozen=True):
     @property
     def nothing(self) -> bool:
         """Whether the file stays as it is."""
-        return not self.moved and self.first_index == self.target.block_count
+        return not self.moved and self.start_bytes == self.target.length_bytes
 
 
 def extend_file(case: Case, request: ExtendFile) -> Outcome | Waits:
@@ -98,7 +104,7 @@ def _plan(
             f" written again, and have {length_bytes} then",
             path,
         )
-    first_index = _index_at(case, target, start)
+    first_index = _first_index(case, target, draft, start)
     if first_index is None:
         raise InvalidRequest(f"no block of {path} begins at {start}", path)
     if first_index + draft.block_count > FILE_BLOCKS_LIMIT:
@@ -107,8 +113,16 @@ def _plan(
             " before each flush",
             path,
         )
-    cut = keep < target.length_bytes
-    return _Plan(names, target, draft, first_index, draft.block_count, length_bytes, cut)
+    return _Plan(
+        names=names,
+        target=target,
+        draft=draft,
+        start_bytes=start,
+        first_index=first_index,
+        moved=draft.block_count,
+        length_bytes=length_bytes,
+        cut=keep < target.length_bytes,
+    )
 
 
 def _target_of(case: Case, draft: Inode) -> tuple[Names, Inode]:
@@ -120,6 +134,13 @@ def _target_of(case: Case, draft: Inode) -> tuple[Names, Inode]:
     if target is None or names is None:
         raise StaleHandle(f"{lease.path}: the file was deleted or replaced", lease.path)
     return names, target
+
+
+def _first_index(case: Case, target: Inode, draft: Inode, start_bytes: int) -> int | None:
+    """Return from which of its blocks on the target gives way; None if it cannot there."""
+    if not target.is_inline:
+        return _index_at(case, target, start_bytes)
+    return None if draft.block_count and start_bytes else 0
 
 
 def _index_at(case: Case, inode: Inode, offset_bytes: int) -> int | None:
@@ -141,14 +162,30 @@ def _edits(case: Case, request: ExtendFile, plan: _Plan) -> Iterator[AnyEdit]:
         hidden_id = case.meta.next_inode_id
         yield HiddenFileMade(hidden_id, target.inode_id, case.due_ms, case.now_ms)
         yield from moves(target.inode_id, plan.first_index, gone, hidden_id)
+    modified_ms = request.modified_ms or case.now_ms
+    if target.is_inline and not plan.nothing:
+        content = _content(case, plan)
+        digest = _content_hash(case, plan)
+        yield ContentReplaced(target.inode_id, content, digest, modified_ms, plan.cut)
     yield from moves(draft.inode_id, 0, plan.moved, target.inode_id)
-    if not plan.nothing:
-        modified_ms = request.modified_ms or case.now_ms
+    if plan.moved or not (plan.nothing or target.is_inline):
         yield FileExtended(target.inode_id, modified_ms, plan.cut, case.now_ms)
-    elif request.modified_ms:
+    if plan.nothing and request.modified_ms:
         yield AttributesSet(target.inode_id, case.now_ms, modified_ms=request.modified_ms)
     if request.final:
         yield drop(case.now_ms, draft)
+
+
+def _content(case: Case, plan: _Plan) -> bytes:
+    """Return what an inline file still has itself: nothing if it is to have blocks."""
+    return b"" if plan.moved else load_content(case.view, plan.target)[: plan.length_bytes]
+
+
+def _content_hash(case: Case, plan: _Plan) -> bytes:
+    """Return the hash of what the file has then, if it is known: of blocks it is not."""
+    if plan.moved or not plan.target.is_inline:
+        return hash_of_length(plan.length_bytes)
+    return content_hash(_content(case, plan))
 
 
 def moves(source_id: int, first_index: int, count: int, inode_id: int) -> Iterator[BlocksMoved]:
@@ -167,7 +204,8 @@ def _extended(case: Case, request: ExtendFile, plan: _Plan) -> Inode:
     return replace(
         target,
         length_bytes=plan.length_bytes,
-        content_hash=hash_of_length(plan.length_bytes),
+        block_count=plan.first_index + plan.moved,
+        content_hash=_content_hash(case, plan),
         modified_ms=request.modified_ms or case.now_ms,
         changed_txid=case.next_txid,
         cut_txid=case.next_txid if plan.cut else target.cut_txid,

@@ -1,27 +1,46 @@
-"""Decides about unpublished files: created, published whole, abandoned.
+"""Decides about new files: created, published whole, abandoned; or stored in one step.
 
 A file being written is an inode in no directory with a lease on it (rule 18), so writers of one
 path do not disturb each other. Publishing resolves the path anew and puts the file there, makes
-missing parents and dooms what it replaces, in one group of edits: the last successful close wins.
+missing parents and dooms what it replaces, in one group of edits: the last successful close
+wins.
+A small file needs no blocks, so nobody need be waited for: it is stored, with its content, as it
+would be published (decision 0011).
 """
 
 import msgspec
 
-from dolmen.protocol.checksums import DIGEST_BYTES
+from dolmen.protocol.checksums import DIGEST_BYTES, content_hash
 from dolmen.protocol.client_messages import (
+    CONTENT_LIMIT_BYTES,
     AbandonFile,
+    CheckCreation,
     CreatedFile,
     CreateFile,
     Done,
     EntryKind,
+    FileInfo,
     PublishFile,
+    StoreFile,
 )
-from dolmen.protocol.errors import InvalidRequest, IsADirectory, Overloaded, PathExists
+from dolmen.protocol.errors import (
+    ChecksumMismatch,
+    InvalidRequest,
+    IsADirectory,
+    Overloaded,
+    PathExists,
+)
 from dolmen.protocol.identifiers import format_path, parse_path
 from namenode.core import tables
 from namenode.core.blocks import commit_last, unfinished, wait_for
 from namenode.core.case import Case, check_mode, check_time
-from namenode.core.edits import FileCreated, FileDropped, FilePublished
+from namenode.core.edits import (
+    DirectoryMade,
+    FileCreated,
+    FileDropped,
+    FilePublished,
+    FileStored,
+)
 from namenode.core.leases import LEASES_LIMIT, held_file
 from namenode.core.lookup import (
     Names,
@@ -54,8 +73,21 @@ CHANGED_BLOCKS_LIMIT = 1000
 """Blocks that one effect names: the replicas of more are looked through in pieces."""
 
 
-def create_file(case: Case, request: CreateFile) -> Outcome:
-    """Decide CreateFile."""
+class _Shape(msgspec.Struct, frozen=True):
+    """What a new file is to be, with the cluster's values where none were given, and where."""
+
+    names: Names
+    found: Resolved
+    replication: int
+    block_size_bytes: int
+
+    @property
+    def path(self) -> str:
+        return format_path(self.names)
+
+
+def _shape(case: Case, request: CreateFile) -> _Shape:
+    """Return what is asked for. Raise if such a file could not be published there now."""
     names = parse_path(request.path)
     path = format_path(names)
     settings = case.world.settings
@@ -65,21 +97,89 @@ def create_file(case: Case, request: CreateFile) -> Outcome:
     _check_block_size(block_size_bytes, path)
     check_mode(request.mode, path)
     found = _place_for(case, names, exclusive=request.exclusive)
+    return _Shape(names, found, replication, block_size_bytes)
+
+
+def check_creation(case: Case, request: CheckCreation) -> Done:
+    """Answer CheckCreation."""
+    _shape(case, request.file)
+    return Done()
+
+
+def create_file(case: Case, request: CreateFile) -> Outcome:
+    """Decide CreateFile."""
+    shape = _shape(case, request)
     if case.view.count(tables.LEASES) >= LEASES_LIMIT:
-        raise Overloaded(f"{LEASES_LIMIT} files are being written; try again later", path)
+        raise Overloaded(f"{LEASES_LIMIT} files are being written; try again later", shape.path)
     edit = FileCreated(
         inode_id=case.meta.next_inode_id,
         client_id=case.client_id,
-        path=path,
+        path=shape.path,
         mode=request.mode,
         owner=case.user,
-        group=found.inode.group,
-        replication=replication,
-        block_size_bytes=block_size_bytes,
+        group=shape.found.inode.group,
+        replication=shape.replication,
+        block_size_bytes=shape.block_size_bytes,
         time_ms=case.now_ms,
     )
-    reply = CreatedFile(edit.inode_id, replication, block_size_bytes)
+    reply = CreatedFile(edit.inode_id, shape.replication, shape.block_size_bytes)
     return Outcome(reply, edits=(edit,), effects=(LeaseTouched(edit.inode_id),))
+
+
+def store_file(case: Case, request: StoreFile) -> Outcome:
+    """Decide StoreFile."""
+    shape = _shape(case, request.file)
+    found = shape.found
+    _check_content(request, shape.path)
+    parents, parent_id = _parents(case, found)
+    edit = FileStored(
+        inode_id=case.meta.next_inode_id + len(parents),
+        parent_id=parent_id,
+        name=shape.names[-1],
+        mode=request.file.mode,
+        owner=case.user,
+        group=found.inode.group,
+        replication=shape.replication,
+        block_size_bytes=shape.block_size_bytes,
+        content=request.content,
+        content_hash=request.content_hash,
+        modified_ms=request.modified_ms or case.now_ms,
+        time_ms=case.now_ms,
+        replaced_due_ms=case.due_ms,
+    )
+    effects = () if found.missing else forgotten(case, found.inode)
+    return Outcome(_stored(case, shape.path, edit), (*parents, edit), effects)
+
+
+def _check_content(request: StoreFile, path: str) -> None:
+    if len(request.content) > CONTENT_LIMIT_BYTES:
+        raise InvalidRequest(
+            f"{path}: {len(request.content)} bytes are more than the {CONTENT_LIMIT_BYTES} that the"
+            " namenode keeps: write blocks",
+            path,
+        )
+    if content_hash(request.content) != request.content_hash:
+        raise ChecksumMismatch(f"{path}: the bytes that came do not have their hash", path)
+    check_time(request.modified_ms, path)
+
+
+def _stored(case: Case, path: str, edit: FileStored) -> FileInfo:
+    return FileInfo(
+        path=path,
+        inode_id=edit.inode_id,
+        kind=EntryKind.FILE,
+        length_bytes=len(edit.content),
+        mode=edit.mode,
+        owner=edit.owner,
+        group=edit.group,
+        modified_ms=edit.modified_ms,
+        created_ms=edit.time_ms,
+        replication=edit.replication,
+        block_size_bytes=edit.block_size_bytes,
+        content_hash=edit.content_hash,
+        changed_txid=case.next_txid,
+        inline=bool(edit.content),
+    )
 
 
 def _check_block_size(block_size_bytes: int, path: str) -> None:
@@ -114,12 +214,7 @@ def publish_file(case: Case, request: PublishFile) -> Outcome | Waits:
     commits = commit_last(case, inode, request.last)
     if (waits := wait_for(case, inode, unfinished(case, inode, commits))) is not None:
         return waits
-    parents = make_directories(case, found, names[:-1]) if len(found.missing) > 1 else ()
-    parent_id = found.inode.inode_id
-    if parents:
-        parent_id = parents[-1].inode_id
-    elif not found.missing:
-        parent_id = found.inode.parent_id
+    parents, parent_id = _parents(case, found)
     edit = FilePublished(
         inode_id=inode.inode_id,
         parent_id=parent_id,
@@ -138,6 +233,14 @@ def publish_file(case: Case, request: PublishFile) -> Outcome | Waits:
         edits=(*parents, *commits, edit),
         effects=effects,
     )
+
+
+def _parents(case: Case, found: Resolved) -> tuple[tuple[DirectoryMade, ...], int]:
+    """Return the edits that make the missing directories above a file, and the last one's id."""
+    if not found.missing:
+        return (), found.inode.parent_id
+    parents = make_directories(case, found, found.names[:-1])
+    return parents, parents[-1].inode_id if parents else found.inode.inode_id
 
 
 def _check_publishable(case: Case, request: PublishFile, path: str) -> None:

@@ -103,6 +103,8 @@ def join(page: Inspection, more: Inspection) -> Inspection:
         more=more.more,
         open_files=page.open_files + more.open_files,
         trash_files=page.trash_files + more.trash_files,
+        inline_files=page.inline_files + more.inline_files,
+        inline_bytes=page.inline_bytes + more.inline_bytes,
     )
 
 
@@ -141,6 +143,8 @@ def _inspect(sight: Sight, portion: Portion) -> Inspection:
         problems=tuple(problems),
         after="",
         more=True,
+        inline_files=int(inode.is_inline),
+        inline_bytes=_length(inode) if inode.is_inline else 0,
     )
 
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TypeVar
 
+from dolmen.protocol.checksums import content_hash
 from dolmen.protocol.client_messages import EntryKind
 from dolmen.protocol.errors import DataDamaged
 from dolmen.protocol.identifiers import ROOT_INODE_ID, block_number, format_block_id
@@ -17,6 +18,7 @@ from namenode.core.lookup import load_meta
 from namenode.core.records import (
     ANSWERED_REPLY,
     BLOCK,
+    CONTENT,
     DATANODE,
     ENTRY,
     INODE,
@@ -81,6 +83,7 @@ class _Checker:
         yield from self._hash_problems()
         yield from self._reference_problems()
         yield from self._block_problems()
+        yield from self._content_problems()
         yield from self._counter_problems()
         yield from self._answered_problems()
         yield from self._member_problems()
@@ -204,8 +207,20 @@ class _Checker:
             if block_number(block.block_id) >= self._meta.next_block_number:
                 yield f"{where}: block {block.index} has a number from the future"
             offset_bytes += block.length_bytes
-        if not inode.doomed_due_ms and inode.length_bytes != offset_bytes:
+        whole = inode.doomed_due_ms or inode.is_inline
+        if not whole and inode.length_bytes != offset_bytes:
             yield f"{where} has {inode.length_bytes} bytes, its blocks {offset_bytes}"
+
+    def _content_problems(self) -> Iterator[str]:
+        inline = {inode_id: inode for inode_id, inode in self._inodes.items() if inode.is_inline}
+        contents = _records(self._view, tables.CONTENTS, CONTENT)
+        for inode_id in sorted(inline.keys() ^ contents.keys()):
+            kept, wanted = inode_id in contents, inode_id in inline
+            yield f"inode {inode_id}: a content is kept {kept}, and should be {wanted}"
+        for inode_id in sorted(inline.keys() & contents.keys()):
+            inode, data = inline[inode_id], contents[inode_id].data
+            if (len(data), content_hash(data)) != (inode.length_bytes, inode.content_hash):
+                yield f"file {inode_id} ({inode.name!r}) has another content than it says"
 
     def _counter_problems(self) -> Iterator[str]:
         files = [inode for inode in self._inodes.values() if inode.parent_id and inode.published]
@@ -214,6 +229,12 @@ class _Checker:
         told = (self._meta.files, self._meta.directories, self._meta.blocks)
         if counted != told:
             yield f"files, directories and blocks are counted as {told} and are {counted}"
+        inline = [file.length_bytes for file in files if file.is_inline]
+        if (len(inline), sum(inline)) != (self._meta.inline_files, self._meta.inline_bytes):
+            yield (
+                f"{self._meta.inline_files} inline files of {self._meta.inline_bytes} bytes are"
+                f" counted, and {len(inline)} of {sum(inline)} are there"
+            )
         hidden = [inode for inode in self._inodes.values() if inode.hidden]
         if len(hidden) != self._meta.hidden_files:
             yield f"{self._meta.hidden_files} hidden files are counted and {len(hidden)} are there"

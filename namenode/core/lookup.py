@@ -20,6 +20,7 @@ from dolmen.protocol.identifiers import (
 from namenode.core import tables
 from namenode.core.records import (
     BLOCK,
+    CONTENT,
     ENTRY,
     INODE,
     LEASE,
@@ -70,6 +71,16 @@ def load_inode(view: View, inode_id: int) -> Inode:
 def no_such_inode(inode_id: int) -> DataDamaged:
     """Return what an inode that is missing means."""
     return DataDamaged(f"inode {inode_id} is named by a record or an edit and does not exist")
+
+
+def load_content(view: View, inode: Inode) -> bytes:
+    """Return the bytes of a file that has no blocks."""
+    if not inode.is_inline:
+        return b""
+    value = view.get(tables.CONTENTS, tables.number_key(inode.inode_id))
+    if value is None:
+        raise DataDamaged(f"the content of inode {inode.inode_id} does not exist")
+    return CONTENT.decode(value).data
 
 
 def find_block(view: View, block_id: int) -> Block | None:
@@ -213,4 +224,5 @@ def info_at(path: str, inode: Inode) -> FileInfo:
         inode.content_hash,
         inode.changed_txid,
         inode.cut_txid,
+        inode.is_inline,
     )

@@ -14,6 +14,7 @@ import msgspec
 from dolmen.protocol.client_messages import (
     AbandonFile,
     AllocateBlock,
+    CheckCreation,
     CreateFile,
     Delete,
     Done,
@@ -28,6 +29,7 @@ from dolmen.protocol.client_messages import (
     Rename,
     RenewLeases,
     SetAttributes,
+    StoreFile,
     UpdatePipeline,
     WalkTree,
 )
@@ -91,6 +93,7 @@ _MUTATIONS: dict[type[Any], Callable[[Case, Any], Outcome | Waits]] = {
     RebuildPipeline: blocks.rebuild_pipeline,
     UpdatePipeline: blocks.update_pipeline,
     PublishFile: files.publish_file,
+    StoreFile: files.store_file,
     OpenDraft: drafts.open_draft,
     ExtendFile: extending.extend_file,
     RecoverLease: drafts.recover_lease,
@@ -130,9 +133,7 @@ class Namesystem:
         answered = view.get(tables.ANSWERED, tables.answered_key(call.client_id, call.number))
         if answered is not None:
             return Outcome(decode_reply(ANSWERED_REPLY.decode(answered).reply))
-        reason = self._world.knowledge.in_safe_mode()
-        if reason is not None and type(call.request) not in _ALLOWED_IN_SAFE_MODE:
-            raise SafeMode(reason)
+        self._check_mode(type(call.request))
         outcome = decide(case, call.request)
         if isinstance(outcome, Waits) or not outcome.edits:
             return outcome
@@ -169,10 +170,18 @@ class Namesystem:
                 return opening.keep_blocks(case, self._opened, request)
             case ReopenFile():
                 return opening.reopen_file(case, self._opened, request)
+            case CheckCreation():
+                self._check_mode(type(request))
+                return files.check_creation(case, request)
             case RenewLeases():
                 return leases.renew(self._leases, view, call.client_id, request, now_ms)
             case _:
                 raise InvalidRequest(f"{type(request).__name__} is no read of the namespace")
+
+    def _check_mode(self, kind: type[Any]) -> None:
+        reason = self._world.knowledge.in_safe_mode()
+        if reason is not None and kind not in _ALLOWED_IN_SAFE_MODE:
+            raise SafeMode(reason)
 
     def _case(self, call: ClientCall, view: View, now_ms: int) -> Case:
         if len(call.client_id) != CLIENT_ID_BYTES:

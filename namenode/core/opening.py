@@ -39,6 +39,7 @@ from namenode.core.lookup import (
     find_names,
     info_of,
     load_block,
+    load_content,
 )
 from namenode.core.reclaim import POSTPONE_LIMIT_MS, OpenedFiles
 from namenode.core.records import Block, Inode
@@ -73,6 +74,9 @@ def reopen_file(case: Case, opened: OpenedFiles, request: ReopenFile) -> OpenedF
 
 
 def _opened(case: Case, opened: OpenedFiles, names: Names, inode: Inode, host: str) -> OpenedFile:
+    if inode.is_inline:  # no token is given, so nothing need be kept for this reader
+        content = load_content(case.view, inode)
+        return OpenedFile(info_of(names, inode), (), more=False, content=content)
     page = _locate(case, opened, inode, LocateBlocks(inode.inode_id, 0, host))
     block_ids = b"".join(file_block_keys(case.view, inode)) if page.more else b""
     return OpenedFile(info_of(names, inode), page.blocks, page.more, block_ids)

@@ -71,7 +71,7 @@ class Inode(Record, frozen=True):
     created_txid: int
     changed_txid: int
     entry_count: int = 0  # of a directory
-    length_bytes: int = 0  # of a file: the sum of its committed blocks
+    length_bytes: int = 0  # of a file: the sum of its committed blocks, or that of its content
     block_count: int = 0
     replication: int = 0
     block_size_bytes: int = 0
@@ -92,6 +92,17 @@ class Inode(Record, frozen=True):
         """Whether this is a file with bytes, still published, whose hash nobody knows."""
         kept = self.published and not self.doomed_due_ms
         return kept and self.length_bytes > 0 and not self.content_hash
+
+    @property
+    def is_inline(self) -> bool:
+        """Whether this is a file whose bytes are in the table of contents: it has no blocks."""
+        return self.length_bytes > 0 and self.block_count == 0
+
+
+class Content(Record, frozen=True):
+    """All bytes of an inline file."""
+
+    data: bytes
 
 
 class Block(Record, frozen=True):
@@ -176,6 +187,8 @@ class Meta(Record, frozen=True):
     """Ranges [first, end) of numbers that a lost future of this namespace has used (rule 25)."""
     given_up_stamps: tuple[tuple[int, int], ...] = ()
     hidden_files: int = 0  # among the doomed ones
+    inline_files: int = 0  # of published files
+    inline_bytes: int = 0
 
 
 R = TypeVar("R", bound=Record)
@@ -217,6 +230,7 @@ _ENCODER = msgspec.msgpack.Encoder()
 
 ENTRY = Codec(Entry)
 INODE = Codec(Inode)
+CONTENT = Codec(Content)
 BLOCK = Codec(Block)
 LEASE = Codec(Lease)
 ANSWERED_REPLY = Codec(Answered)

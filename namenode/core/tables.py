@@ -39,6 +39,8 @@ ENTRIES = "entries"
 """parent inode id (8), name → Entry."""
 INODES = "inodes"
 """inode id (8) → Inode."""
+CONTENTS = "contents"
+"""inode id (8) → Content: the bytes of inline files, so that listings do not carry them."""
 FILE_BLOCKS = "file_blocks"
 """inode id (8), index (4) → block id (8)."""
 BLOCKS = "blocks"
@@ -64,6 +66,7 @@ DURABLE_TABLES = (
     META,
     ENTRIES,
     INODES,
+    CONTENTS,
     FILE_BLOCKS,
     BLOCKS,
     LEASES,

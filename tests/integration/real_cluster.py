@@ -24,6 +24,7 @@ from tests.integration.command_line import Shell
 
 #: Times such that a death is noticed and repaired within seconds on a busy machine.
 SETTINGS: Mapping[str, str] = {
+    "inline-limit": "0B",  # the tests look for the replicas of short files
     "block-size": "1MiB",
     "segment-size": "256KiB",
     "reserved-space": "0B",

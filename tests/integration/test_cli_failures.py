@@ -12,7 +12,7 @@ from tests.integration.command_line import Shell
 
 @pytest.fixture
 def cluster() -> Iterator[LocalCluster]:
-    with LocalCluster(datanodes=2, block_size="64KiB", replication=1) as cluster:
+    with LocalCluster(datanodes=2, block_size="64KiB", inline_limit="0B", replication=1) as cluster:
         yield cluster
 
 

@@ -23,7 +23,9 @@ Verb = Callable[..., Result]
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[LocalCluster]:
-    with LocalCluster(datanodes=3, block_size="64KiB", delete_after="200ms") as cluster:
+    with LocalCluster(
+        datanodes=3, block_size="64KiB", inline_limit="0B", delete_after="200ms"
+    ) as cluster:
         yield cluster
 
 

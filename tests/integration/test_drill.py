@@ -188,7 +188,7 @@ def test_an_interrupted_drill_leaves_nothing_stopped(local: Local, number: int) 
 
 
 def test_the_only_datanode_with_a_block_is_neither_killed_nor_paused(local: Local) -> None:
-    local.shell.output("put", "-", "/once", given=b"once")
+    local.shell.output("put", "-", "/once", given=b"once" * 5000)
     local.shell.output("setrep", "-w", 1, "/once")
     found = json.loads(local.shell.output("locate", "--json", "/once"))
     (replica,) = found["replicas"]

@@ -13,7 +13,9 @@ DATA = random.Random(1).randbytes(12_000_000)
 
 @pytest.fixture
 def cluster() -> Iterator[LocalCluster]:
-    with LocalCluster(datanodes=4, replication=2, block_size="1MiB", dead_after="4s") as cluster:
+    with LocalCluster(
+        datanodes=4, replication=2, block_size="1MiB", inline_limit="0B", dead_after="4s"
+    ) as cluster:
         yield cluster
 
 

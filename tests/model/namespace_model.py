@@ -8,12 +8,15 @@ from dolmen.protocol.errors import (
     InvalidRequest,
     IsADirectory,
     LeaseConflict,
+    NeedsBlocks,
     NoSuchPath,
     NotADirectory,
     PathExists,
 )
 
 Path = tuple[str, ...]
+
+INLINE_LIMIT_BYTES = 10
 
 
 @dataclass(frozen=True)
@@ -40,10 +43,12 @@ class File:
     replication: int = 3
     cut_txid: int = 0
     draft: Draft | None = None
+    content: bytes = b""
+    """All its bytes, if it has no blocks."""
 
     @property
     def length_bytes(self) -> int:
-        return sum(block.length_bytes for block in self.blocks)
+        return len(self.content) + sum(block.length_bytes for block in self.blocks)
 
     @property
     def starts(self) -> list[int]:
@@ -51,6 +56,10 @@ class File:
         return list(accumulate((block.length_bytes for block in self.blocks), initial=0))
 
     def extend(self, start_bytes: int, blocks: tuple[Block, ...]) -> None:
+        if self.content:
+            self.content = b"" if blocks else self.content[:start_bytes]
+            self.blocks = blocks
+            return
         self.blocks = self.blocks[: self.starts.index(start_bytes)] + blocks
 
 
@@ -94,8 +103,13 @@ class Model:
             files.append(file)
         if len(set(files)) < len(files):
             raise InvalidRequest("")
+        if any(file.content for file in files):
+            length_bytes = sum(file.length_bytes for file in files)
+            if length_bytes > INLINE_LIMIT_BYTES or any(file.blocks for file in files):
+                raise NeedsBlocks("")
         for path, file in zip(sources, files[1:], strict=True):
             files[0].blocks += file.blocks
+            files[0].content += file.content
             del self.find_directory(path[:-1]).entries[path[-1]]
         return files[0]
 

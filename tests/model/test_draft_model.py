@@ -50,6 +50,8 @@ class DraftMachine(NamespaceMachine):
     def begin(self) -> None:
         super().begin()
         self.write(("c",), (5, 6, 7))
+        self.store(("ä", "a"), b"abc", exclusive=False)
+        self.store(("ä", "b"), b"defg", exclusive=False)
         self.open_files()
 
     def some_path(self, data: st.DataObject) -> Path:
@@ -144,7 +146,7 @@ class DraftMachine(NamespaceMachine):
         final: bool,
     ) -> None:
         draft, file = written
-        start = data.draw(st.sampled_from(file.starts[-2:]) | st.sampled_from(file.starts))
+        start = data.draw(self.starts(file, lengths))
         longest = min(file.length_bytes, start + sum(lengths))
         keep = data.draw(st.just(longest) | st.integers(start, longest))
         if not self.lives(draft):
@@ -165,6 +167,12 @@ class DraftMachine(NamespaceMachine):
             file.cut_txid = len(self.driver.log)
         file.extend(start, blocks)
         draft.ended = final
+
+    def starts(self, file: File, lengths: tuple[int, ...]) -> st.SearchStrategy[int]:
+        """Where a file's bytes may give way to blocks of these lengths."""
+        if file.content:
+            return st.just(0) if lengths else st.integers(0, file.length_bytes)
+        return st.sampled_from(file.starts[-2:]) | st.sampled_from(file.starts)
 
     def extends(self, request: ExtendFile, draft: Draft, file: File) -> None:
         reply, error = self.attempt(request, draft.client_id)

@@ -19,6 +19,7 @@ from hypothesis.stateful import (
     rule,
 )
 
+from dolmen.protocol.checksums import content_hash
 from dolmen.protocol.client_messages import (
     AbandonFile,
     ClientRequest,
@@ -38,6 +39,7 @@ from dolmen.protocol.client_messages import (
     PublishFile,
     Rename,
     SetAttributes,
+    StoreFile,
     WalkTree,
 )
 from dolmen.protocol.control_messages import Reply
@@ -48,11 +50,20 @@ from namenode.core.apply import apply_group
 from namenode.core.case import NamesystemSettings
 from namenode.core.edits import decode_group
 from namenode.core.tables import DURABLE_TABLES
-from tests.model.namespace_model import Block, Directory, File, Model, Node, Path
+from tests.model.namespace_model import (
+    INLINE_LIMIT_BYTES,
+    Block,
+    Directory,
+    File,
+    Model,
+    Node,
+    Path,
+)
 from tests.unit.namenode.core.driver import CLIENT, DIGEST, Driver, contents
 
 SETTINGS = NamesystemSettings(
     block_size_bytes=65536,
+    inline_limit_bytes=INLINE_LIMIT_BYTES,
     delete_after_ms=1_000,
     lease_soft_limit_ms=5_000,
     lease_hard_limit_ms=20_000,
@@ -62,6 +73,7 @@ SETTINGS = NamesystemSettings(
 names = st.sampled_from(["a", "b", "ä", "B c"])
 paths = st.lists(names, min_size=0, max_size=3).map(tuple)
 lengths = st.lists(st.integers(1, 65536), max_size=3).map(tuple)
+short = st.binary(max_size=INLINE_LIMIT_BYTES)
 
 
 @dataclass(frozen=True)
@@ -143,6 +155,18 @@ class NamespaceMachine(RuleBasedStateMachine):
     def write(self, path: Path, lengths: tuple[int, ...]) -> None:
         self.publish(self.create(path, lengths, exclusive=False))
 
+    @rule(path=paths, content=short, exclusive=st.booleans())
+    def store(self, path: Path, content: bytes, exclusive: bool) -> None:
+        """A file that is short enough is stored, as one that is created and published."""
+        file = CreateFile(show(path), exclusive=exclusive)
+        reply, error = self.attempt(StoreFile(file, content, content_hash(content)))
+        stored = File((), 0, content=content)
+        assert error is raised(lambda: self.model.publish(path, stored, exclusive))
+        if error is None:
+            assert reply == self.driver.info(show(path))
+            assert isinstance(reply, FileInfo)
+            stored.inode_id = reply.inode_id
+
     @rule(file=consumes(pending))
     def abandon(self, file: Pending) -> None:
         assert self.attempt(AbandonFile(file.inode_id)) == (Done(), None)
@@ -219,7 +243,9 @@ class NamespaceMachine(RuleBasedStateMachine):
         assert isinstance(opened, OpenedFile)
         found = tuple(Block(block.block_id, block.length_bytes) for block in opened.blocks)
         assert found == file.blocks
-        self.open[file.inode_id] = self.read(opened.blocks)
+        assert opened.content == file.content
+        if not file.content:
+            self.open[file.inode_id] = self.read(opened.blocks)
 
     def read(self, blocks: tuple[LocatedBlock, ...]) -> int:
         """Somebody has got tokens for these blocks; return until when they are valid."""
@@ -306,14 +332,16 @@ def seen(info: FileInfo) -> tuple[object, ...]:
     if info.kind == EntryKind.DIRECTORY:
         return info.path, info.mode
     length_bytes, cut_txid = info.length_bytes, info.cut_txid
-    return info.path, info.mode, length_bytes, info.replication, info.inode_id, cut_txid
+    what = (info.replication, info.inode_id, info.inline)
+    return info.path, info.mode, length_bytes, *what, cut_txid
 
 
 def expected(path: str, node: Node) -> tuple[object, ...]:
     if isinstance(node, Directory):
         return path, node.mode
     length_bytes, cut_txid = node.length_bytes, node.cut_txid
-    return path, node.mode, length_bytes, node.replication, node.inode_id, cut_txid
+    what = (node.replication, node.inode_id, node.content != b"")
+    return path, node.mode, length_bytes, *what, cut_txid
 
 
 def replay(

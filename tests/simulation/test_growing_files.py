@@ -21,14 +21,18 @@ from dolmen.simulation.plan import Plan
 from dolmen.simulation.trace import Trace
 
 BLOCK_BYTES = 128 * 1024
-PLAN = Plan(seed=1, datanodes=4, block_size_bytes=BLOCK_BYTES)
+INLINE_BYTES = 4096
+PLAN = Plan(seed=1, datanodes=4, block_size_bytes=BLOCK_BYTES, inline_limit_bytes=INLINE_BYTES)
 PATHS = ("/a", "/b", "/c")
 LAST = b"the end\n"
 
 paths = st.sampled_from(PATHS)
 lengths = st.one_of(
-    st.sampled_from((0, 1, 64 * 1024, BLOCK_BYTES, BLOCK_BYTES + 1)), st.integers(0, 400_000)
+    st.sampled_from((0, 1, 64 * 1024, BLOCK_BYTES, BLOCK_BYTES + 1)),
+    st.integers(INLINE_BYTES - 1, INLINE_BYTES + 1),
+    st.integers(0, 400_000),
 )
+short_lengths = st.integers(INLINE_BYTES - 1, INLINE_BYTES + 1) | st.integers(0, INLINE_BYTES // 2)
 
 
 @dataclass
@@ -55,6 +59,16 @@ class Growing:
         await self.writers[path].write(data)
         self.unflushed[path] += data
         assert self.writers[path].length_bytes == len(self.content[path] + self.unflushed[path])
+
+    async def store(self, path: str, data: bytes) -> None:
+        """Put another file there, whole; who writes the one before hears that it is gone."""
+        info = await self.client.write_file(path, data)
+        assert info.inline == (0 < len(data) <= INLINE_BYTES)
+        self.content[path] = data
+        if path in self.writers:
+            writer, unflushed = self.writers.pop(path), self.unflushed.pop(path)
+            with pytest.raises(StaleHandle) if unflushed else suppress(StaleHandle):
+                await writer.close()
 
     async def flush(self, path: str) -> None:
         if path in self.writers:
@@ -131,6 +145,7 @@ class Growing:
 
 steps = st.one_of(
     st.tuples(st.just("write"), paths, lengths),
+    st.tuples(st.just("store"), paths, short_lengths),
     st.tuples(st.sampled_from(("flush", "close", "abandon", "recover", "read")), paths),
     st.tuples(st.just("truncate"), paths, lengths),
     st.tuples(st.just("concat"), paths, paths),
@@ -145,7 +160,7 @@ async def take_steps(drawn: list[tuple[Any, ...]], seed: int) -> None:
     async with cluster.inspector() as client:
         growing = Growing(client, cluster)
         for name, *words in drawn:
-            if name == "write":
+            if name in ("write", "store"):
                 words[1] = random.randbytes(words[1])
             await getattr(growing, name)(*words)
             await growing.check()

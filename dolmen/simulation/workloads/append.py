@@ -19,7 +19,7 @@ class Append(GrowingWork):
         path = f"{DIRECTORY}/{self.random.choice('ab')}"
         verb = self.draw(WEIGHTS)
         if verb == "start" or self.is_missing(path) or self.is_long(path):
-            await client.start(self.growth(path), self.random.choice(self.replications))
+            await self.begin(client, path)
         elif verb == "append":
             await client.append(self.growth(path))
         elif verb == "read":

@@ -24,7 +24,7 @@ class Concat(GrowingWork):
         path, *others = random.sample(self._paths, random.randint(2, 3))
         verb = self.draw(WEIGHTS)
         if self.is_missing(path) or self.is_long(path):
-            await client.start(self.growth(path), random.choice(self.replications))
+            await self.begin(client, path)
         elif verb == "concat":
             await client.concat(path, tuple(others))
         elif verb == "append":

@@ -7,6 +7,8 @@ from dolmen.simulation.recorded_client import READABLE_S
 from dolmen.simulation.workloads.work import Work
 
 LENGTHS_BYTES = ((1, 1), (17, 1_000), (1_000, 9_000), (60_000, 70_000), (65_536, 65_536))
+STORED_BYTES = ((1, 1), (17, 1_000), (1_000, 9_000))
+STORED_CHANCE = 0.6
 PIECES_MAX = 3
 PAUSE_S = 3.0
 LATE_CHANCE = 0.3
@@ -25,10 +27,19 @@ class GrowingWork(Work):
         late = self.random.random() < LATE_CHANCE
         await client.read_content(path, self.random.uniform(0, LATE_S) if late else 0)
 
+    async def begin(self, client: GrowingClient, path: str) -> None:
+        """Make a file anew: one that is seen while it is written, or one that may be inline."""
+        random = self.random
+        if self.edges and random.random() < STORED_CHANCE:
+            length_bytes = random.randint(*random.choice((*STORED_BYTES, *self.edges)))
+            await client.store(path, length_bytes, random.choice(self.replications))
+        else:
+            await client.start(self.growth(path), random.choice(self.replications))
+
     def growth(self, path: str, pieces_max: int = PIECES_MAX) -> Growth:
         """Draw what to put behind the end of a file."""
         random, block = self.random, self.post.plan.block_size_bytes
-        lengths = (*LENGTHS_BYTES, (block - 1, block + 1), (block, 2 * block))
+        lengths = (*LENGTHS_BYTES, *self.edges, (block - 1, block + 1), (block, 2 * block))
         pieces = random.randint(1, pieces_max)
         drawn = [random.randint(*random.choice(lengths)) for _ in range(pieces)]
         return Growth(path, drawn, random.choice((0.0, PAUSE_S)))

@@ -19,7 +19,7 @@ class RecoverLease(GrowingWork):
         name = f"own-{self.post.index}" if verb == "protect" else self.random.choice("ab")
         path = f"{DIRECTORY}/{name}"
         if self.is_missing(path) or self.is_long(path):
-            await client.start(self.growth(path), self.random.choice(self.replications))
+            await self.begin(client, path)
         elif verb == "fence":
             await client.be_fenced(self.growth(path), self.growth(path))
         elif verb == "protect":

@@ -18,7 +18,7 @@ class Truncate(GrowingWork):
         path = f"{DIRECTORY}/{self.random.choice('ab')}"
         verb = self.draw(WEIGHTS)
         if self.is_missing(path):
-            await client.start(self.growth(path), self.random.choice(self.replications))
+            await self.begin(client, path)
         elif verb == "truncate" or self.is_long(path):
             await client.truncate(path, self._length(path))
         elif verb == "append":

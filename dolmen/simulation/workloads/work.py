@@ -27,6 +27,11 @@ SLOW_STEP_BYTES = 50_000
 READ_WHOLE_CHANCE = 0.6
 
 
+def edges_of(inline_limit_bytes: int) -> tuple[tuple[int, int], ...]:
+    """Return the lengths around the longest of those files that the namenode keeps, if any."""
+    return ((inline_limit_bytes - 1, inline_limit_bytes + 1),) if inline_limit_bytes else ()
+
+
 @dataclass(frozen=True)
 class Post:
     """Where one client does one kind of work."""
@@ -54,7 +59,8 @@ class Work:
         self.replications = [n for n in plan.work.replications if n <= plan.datanodes]
         block = plan.block_size_bytes
         long = (int(block * LONG_BLOCKS[0]), int(block * LONG_BLOCKS[1]))
-        self._lengths = (*SHORT_BYTES, (block - 1, block + 1), long)
+        self.edges = edges_of(plan.inline_limit_bytes)
+        self._lengths = (*SHORT_BYTES, *self.edges, (block - 1, block + 1), long)
 
     async def turn(self, client: GrowingClient) -> None:
         """Do the next thing."""

@@ -6,6 +6,8 @@ from typing import Any
 
 from dolmen.client.client import Client
 from dolmen.client.options import ClientOptions
+from dolmen.client.segment_window import SegmentWindow
+from dolmen.client.writer import Writer
 from dolmen.protocol.tokens import Access, BlockToken, Target
 from dolmen.runtime.machine import Machine
 from dolmen.simulation.sim_key_value import SimKeyValueStore
@@ -85,6 +87,12 @@ class World:
             assert len(contents) == 1, f"replicas of {block} differ or are missing"
             whole += contents.pop()
         return whole
+
+
+def window_of(writer: Writer) -> SegmentWindow:
+    """The segments that a writer has in memory, once its file has blocks."""
+    assert writer._file._cutting is not None
+    return writer._file._cutting.window
 
 
 def _no_disk() -> Any:

@@ -12,7 +12,7 @@ from dolmen.client.client import Client
 from dolmen.client.core.byte_shares import LEAST_BYTES
 from dolmen.protocol.errors import InvalidRequest
 from dolmen.simulation.virtual_time import run
-from tests.unit.client.cluster import World, on_world
+from tests.unit.client.cluster import World, on_world, window_of
 from tests.unit.client.scripted_datanode import for_ever
 
 MIB = 1 << 20
@@ -145,7 +145,7 @@ def test_two_hundred_writers_stay_within_the_memory_and_write_what_they_were_giv
         memory = client._links.write_memory
         data = Random(4).randbytes(length)
         writers = [await client.open_writer(f"/{number}") for number in range(files)]
-        budgets = [writer._cutting.window._memory for writer in writers]
+        budgets = [window_of(writer)._memory for writer in writers]
         most = 0
         for start in range(0, length, 100_000):  # each stands still with what it has in between
             for writer in writers:
@@ -184,7 +184,7 @@ def test_memory_that_was_given_back_is_held_by_nobody() -> None:
         writer = await client.open_writer("/a", block_size_bytes=8 * MIB)
         await writer.write(bytearray(2 * MIB))
         await asyncio.sleep(5)
-        assert writer._cutting.window.taken == 0
+        assert window_of(writer).taken == 0
         [buffer] = client._links.write_memory._kept
         buffer.append(0)  # a BufferError while anybody has a view of it
         await writer.abandon()

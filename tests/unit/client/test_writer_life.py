@@ -17,7 +17,7 @@ from dolmen.protocol.errors import (
     PathExists,
     TooFewDatanodes,
 )
-from tests.unit.client.cluster import World, on_world
+from tests.unit.client.cluster import World, on_world, window_of
 from tests.unit.client.scripted_namenode import BLOCK_BYTES, no_fault
 
 DATA = Random(1).randbytes(3 * BLOCK_BYTES + 12345)
@@ -27,7 +27,7 @@ def test_memory_is_bounded_by_the_window() -> None:
     async def test(world: World, client: Client) -> None:
         world.network.conditions.bytes_per_s = 1e5
         writer = await client.open_writer("/a")
-        window = writer._cutting.window
+        window = window_of(writer)
         most = 0
         for start in range(0, len(DATA), 10_000):
             await writer.write(bytearray(DATA[start : start + 10_000]))

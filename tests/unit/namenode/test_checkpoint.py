@@ -1,12 +1,25 @@
 """Checkpoints: which count, what is kept, and that the tables come back from them."""
 
+import asyncio
+from pathlib import Path
+
+import msgspec
 import pytest
 
 from dolmen.protocol.errors import NoSpace, StartRefused
+from dolmen.runtime.lmdb_key_value import LmdbStore
 from dolmen.simulation.virtual_time import run
-from namenode.checkpoint import TablesLost
-from namenode.store import Store
-from tests.unit.namenode.store_worlds import SimHost, make_directories, open_on, stored_names
+from namenode.checkpoint import MAGIC, MANIFEST_NAME, Checkpoint, TablesLost
+from namenode.core.stamped_file import encode_stamped
+from namenode.core.tables import CONTENTS, DURABLE_TABLES, UNHASHED
+from namenode.store import Store, StoreOptions, open_store
+from tests.unit.namenode.store_worlds import (
+    SimHost,
+    make_directories,
+    open_on,
+    real_host,
+    stored_names,
+)
 
 
 async def with_checkpoints(host: SimHost, count: int) -> Store:
@@ -137,3 +150,37 @@ def test_tables_that_cannot_be_written_back_end_the_namenode_and_are_rebuilt() -
         assert stored_names(await open_on(host)) == ["a"]
 
     run(check())
+
+
+def make_older(checkpoint: Checkpoint, cluster_id: str) -> None:
+    """Make of it one that was written before some of the tables were there."""
+    older = tuple(table for table in DURABLE_TABLES if table not in (CONTENTS, UNHASHED))
+    source = LmdbStore().open(checkpoint.tables_path, older, read_only=True)
+    fingerprint = source.copy(checkpoint.tables_path + ".older")
+    source.close()
+    LmdbStore().remove(checkpoint.tables_path)
+    Path(checkpoint.tables_path + ".older").rename(checkpoint.tables_path)
+    manifest = msgspec.structs.replace(checkpoint.manifest, fingerprint=fingerprint)
+    data = encode_stamped(MAGIC, cluster_id, manifest)
+    Path(checkpoint.path, MANIFEST_NAME).write_bytes(data)
+
+
+def test_the_tables_come_back_from_checkpoints_of_software_that_had_fewer(tmp_path: Path) -> None:
+    async def check() -> None:
+        options = StoreOptions(str(tmp_path / "namenode"))
+        store = await open_store(real_host(), options)
+        for name in ("a", "b", "c"):
+            await make_directories(store, name)
+            await store.checkpointer(every_edits=1).run()
+        assert store.log.first_txid > 1
+        found = await store.checkpoints.find()
+        store.kill()
+        for checkpoint in found:
+            make_older(checkpoint, store.identity.cluster_id)
+        again = await open_store(real_host(boot_id="after a loss of power"), options)
+        assert stored_names(again) == ["a", "b", "c"]
+        with again.tables.snapshot() as view:
+            assert view.count(CONTENTS) == 0
+        await again.close_clean()
+
+    asyncio.run(check())

@@ -3,6 +3,7 @@
 from random import Random
 from typing import TypeVar
 
+from dolmen.protocol.checksums import content_hash
 from dolmen.protocol.client_messages import (
     AllocateBlock,
     AllocatedBlock,
@@ -16,6 +17,7 @@ from dolmen.protocol.client_messages import (
     OpenFile,
     PublishFile,
     ReplicaLocation,
+    StoreFile,
 )
 from dolmen.protocol.control_messages import ClientCall, Reply
 from dolmen.protocol.datanode_messages import RegisterDatanode, StorageStatus
@@ -217,6 +219,13 @@ class Driver:
         inode_id = self.create(path, **fields).inode_id
         last = self.write_blocks(inode_id, lengths)
         reply = self.do(PublishFile(inode_id, path, last, DIGEST))
+        assert isinstance(reply, FileInfo)
+        return reply
+
+    def store(self, path: str, content: bytes, **fields: int | bool) -> FileInfo:
+        """Store an inline file."""
+        file = CreateFile(path, **fields)  # type: ignore[arg-type]
+        reply = self.do(StoreFile(file, content, content_hash(content)))
         assert isinstance(reply, FileInfo)
         return reply
 

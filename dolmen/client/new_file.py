@@ -1,0 +1,122 @@
+"""A file that is not there yet: kept here while it is short, written as blocks when it is not.
+
+A file that ends within the namenode's `inline_limit` goes there by one call, with all its bytes
+(decision 0011). Its inode, its lease and its blocks begin with the byte that is one too many.
+"""
+
+from dolmen.client.cutting import Cutting
+from dolmen.client.links import Links
+from dolmen.client.written_file import WrittenFile
+from dolmen.protocol.checksums import Buffer, ContentHasher
+from dolmen.protocol.client_messages import (
+    CheckCreation,
+    CommittedBlock,
+    CreatedFile,
+    CreateFile,
+    Done,
+    FileInfo,
+    PublishFile,
+    StoreFile,
+)
+from dolmen.protocol.errors import DolmenError
+
+
+class NewFile:
+    """Takes a file's bytes in order, then publishes it or not. One task at a time."""
+
+    def __init__(self, links: Links, create: CreateFile) -> None:
+        greeting = links.namenode.greeting
+        self.block_size_bytes = create.block_size_bytes or greeting.block_size_bytes
+        self.replication = create.replication or greeting.replication
+        self._hasher = ContentHasher()
+        self._links = links
+        self._create = create
+        self._inode_id = 0
+        self._kept = bytearray()
+        self._cutting: Cutting | None = None
+
+    @property
+    def length_bytes(self) -> int:
+        """Bytes taken so far."""
+        return len(self._kept) if self._cutting is None else self._cutting.length_bytes
+
+    @property
+    def fewest_replicas(self) -> int:
+        """On how many datanodes a block is that met with failures; see `WrittenFile`."""
+        return self.replication if self._cutting is None else self._cutting.fewest_replicas
+
+    @property
+    def content_hash(self) -> bytes:
+        """The hash of the bytes taken so far."""
+        return self._hasher.digest()
+
+    async def begin(self, coming_bytes: int | None) -> None:
+        """Raise what would refuse the file if it were published now.
+
+        If all of it is about to come, and short, that it is published will say so.
+        """
+        if not self._limit_bytes or (coming_bytes or 0) > self._limit_bytes:
+            await self._begin_blocks()
+        elif coming_bytes is None:
+            await self._links.namenode.call(CheckCreation(self._create), Done)
+
+    def check(self) -> None:
+        """Raise what broke a block, or LeaseConflict if the lease has ended."""
+        if self._cutting is not None:
+            self._cutting.check()
+
+    async def put(self, data: Buffer) -> None:
+        """Take the next bytes. Waits while enough segments are on their way."""
+        view = memoryview(data).cast("B")
+        if self._cutting is None:
+            if len(self._kept) + len(view) <= self._limit_bytes:
+                self._kept += view
+                self._hasher.update(view)
+                return
+            await self._begin_blocks()
+        assert self._cutting is not None
+        await self._cutting.put(data)
+
+    async def publish(self, modified_ms: int) -> FileInfo:
+        """Have the file stand at its path, whole."""
+        if self._cutting is None:
+            return await self._store(modified_ms)
+
+        def request(last: CommittedBlock | None) -> PublishFile:
+            return PublishFile(
+                self._inode_id,
+                self._create.path,
+                last,
+                self.content_hash,
+                self._create.exclusive,
+                modified_ms,
+            )
+
+        return await self._cutting.commit(request)
+
+    def release(self) -> None:
+        """Nothing more will be put. Idempotent."""
+        if self._cutting is not None:
+            self._cutting.release()
+
+    async def drop(self, reason: DolmenError) -> None:
+        """Stop everything, whoever waits being told why."""
+        if self._cutting is not None:
+            await self._cutting.drop(reason)
+
+    @property
+    def _limit_bytes(self) -> int:
+        return self._links.namenode.greeting.inline_limit_bytes
+
+    async def _store(self, modified_ms: int) -> FileInfo:
+        request = StoreFile(self._create, bytes(self._kept), self.content_hash, modified_ms)
+        return await self._links.namenode.call(request, FileInfo)
+
+    async def _begin_blocks(self) -> None:
+        created = await self._links.namenode.call(self._create, CreatedFile)
+        self._inode_id = created.inode_id
+        file = WrittenFile(created.inode_id, self._create.path, created.replication)
+        kept, self._kept, self._hasher = self._kept, bytearray(), ContentHasher()
+        self._cutting = Cutting(self._links, file, created.block_size_bytes, self._hasher.update)
+        if kept:
+            await self._cutting.put(kept)
