@@ -21,7 +21,7 @@ demo: setup
 
 # make bench ONLY=write,read JSON=figures.json; what there is: make bench-list; see docs/performance.md
 bench: setup
-	@$(BIN)/python -m benchmarks $(if $(ONLY),--only "$(ONLY)") $(if $(JSON),--json "$(JSON)")
+	@$(BIN)/python -m benchmarks $(if $(ONLY),--only "$(ONLY)") $(if $(FILES),--files $(FILES)) $(if $(JSON),--json "$(JSON)")
 
 bench-list: setup
 	@$(BIN)/python -m benchmarks --list

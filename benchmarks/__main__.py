@@ -27,7 +27,7 @@ def main(words: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(words)
     if asked.list:
         for benchmark in BENCHMARKS:
-            print(f"{benchmark.name:12}  {benchmark.question}")
+            print(f"{benchmark.name:14}  {benchmark.question}")
         return 0
     try:
         return asyncio.run(_run(asked))
@@ -47,6 +47,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--list", action="store_true", help="say which there are")
     parser.add_argument("--small", action="store_true", help="tiny sizes: does everything run?")
     parser.add_argument("--rounds", type=int, choices=range(1, 100), metavar="N", help="[5]")
+    parser.add_argument(
+        "--files", type=int, metavar="N", help="so many for namenode-level and namenode-10m"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     parser.add_argument(
         "--dir", type=Path, default=ON_DISK, help=f"work in a fresh directory there [{ON_DISK}]"
@@ -81,7 +84,11 @@ async def _run(asked: argparse.Namespace) -> int:
 
 def _sizes(asked: argparse.Namespace) -> Sizes:
     sizes = SMALL if asked.small else FULL
-    return sizes if asked.rounds is None else replace(sizes, rounds=asked.rounds)
+    if asked.rounds is not None:
+        sizes = replace(sizes, rounds=asked.rounds)
+    if asked.files is not None:
+        sizes = replace(sizes, level_files=asked.files, many_files=asked.files)
+    return sizes
 
 
 def _say(message: str) -> None:

@@ -1,6 +1,8 @@
 """Which benchmarks there are, in the order in which they run."""
 
 from benchmarks import (
+    namenode_10m,
+    namenode_level,
     namenode_size,
     namespace_calls,
     read_file,
@@ -21,6 +23,8 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     read_file.BENCHMARK,
     repair.BENCHMARK,
     startup.BENCHMARK,
+    namenode_level.BENCHMARK,
+    namenode_10m.BENCHMARK,
 )
 
 
@@ -29,10 +33,13 @@ class UnknownBenchmark(Exception):
 
 
 def chosen(names: str) -> tuple[Benchmark, ...]:
-    """Return the benchmarks that `names` lists, separated by commas; all if it is empty."""
+    """Return the benchmarks that `names` lists, separated by commas; if it is empty, all but those
+    that must be named."""
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     known = {benchmark.name for benchmark in BENCHMARKS}
     for name in wanted:
         if name not in known:
             raise UnknownBenchmark(f"there is no {name!r}; there are {', '.join(sorted(known))}")
-    return tuple(one for one in BENCHMARKS if not wanted or one.name in wanted)
+    if not wanted:
+        return tuple(one for one in BENCHMARKS if not one.only_named)
+    return tuple(one for one in BENCHMARKS if one.name in wanted)

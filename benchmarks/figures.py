@@ -16,7 +16,9 @@ class Unit:
 MIB_PER_S = Unit("MiB/s")
 PER_S = Unit("per s")
 SECONDS = Unit("s", more_is_better=False)
+MILLISECONDS = Unit("ms", more_is_better=False)
 MIB = Unit("MiB", more_is_better=False)
+BYTES = Unit("bytes", more_is_better=False)
 
 
 @dataclass(frozen=True)

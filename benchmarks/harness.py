@@ -78,6 +78,8 @@ class Benchmark:
     room: Callable[[Sizes], Room]
     fills_page_cache: bool = False
     """Whether it moves so many bytes that the page cache must have been filled before."""
+    only_named: bool = False
+    """Whether it takes so long that it runs only when it is named."""
 
 
 class Run:

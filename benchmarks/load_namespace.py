@@ -9,6 +9,7 @@ on the directory stays in safe mode, and answers what is asked.
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -44,10 +45,10 @@ DATANODES = tuple(f"{number:032x}" for number in range(3))
 """Ids, as a file's blocks name them."""
 
 
-def load(pipe: Connection, directory: Path, files: range) -> None:
+def load(pipe: Connection, directory: Path, files: range, replication: int = 3) -> None:
     """Add these files, and say so after each part of them; the last part comes with a
     checkpoint."""
-    asyncio.run(_load(pipe, directory, files))
+    asyncio.run(_load(pipe, directory, files, replication))
 
 
 def file_path(number: int) -> str:
@@ -55,7 +56,12 @@ def file_path(number: int) -> str:
     return f"/directory-{number // FILES_PER_DIRECTORY:05d}/part-{number:07d}.parquet"
 
 
-async def _load(pipe: Connection, directory: Path, files: range) -> None:
+def block_digest_of(number: int) -> bytes:
+    """Return the digest of a file's block."""
+    return number.to_bytes(DIGEST_BYTES, "big")
+
+
+async def _load(pipe: Connection, directory: Path, files: range, replication: int) -> None:
     machine = real_machine()
     store = await open_store(machine, StoreOptions(str(directory)))
     journal = Journal(store, apply_group, machine.wall_clock_ms, lambda _: None)
@@ -64,7 +70,7 @@ async def _load(pipe: Connection, directory: Path, files: range) -> None:
     part = FILES_PER_GROUP * GROUPS_IN_FLIGHT
     for start in range(files.start, files.stop, part):
         stop = min(start + part, files.stop)
-        await _submit(journal, range(start, stop))
+        await _submit(journal, range(start, stop), replication)
         await checkpointer.run_if_due()
         if stop < files.stop:
             pipe.send(stop)
@@ -75,47 +81,68 @@ async def _load(pipe: Connection, directory: Path, files: range) -> None:
     pipe.send(files.stop)
 
 
-async def _submit(journal: Journal, files: range) -> None:
+async def _submit(journal: Journal, files: range, replication: int) -> None:
     """Have the journal take some files, a group of edits for each FILES_PER_GROUP of them."""
 
     async def submit(group: range) -> None:
-        await journal.submit(
-            lambda view, now_ms: Outcome(Done(), edits=tuple(_edits(view, now_ms, group)))
-        )
+        def decide(view: View, now_ms: int) -> Outcome:
+            made = _made(view, now_ms, group)
+            return Outcome(Done(), edits=tuple(_edits(made, group, replication)))
+
+        await journal.submit(decide)
 
     async with asyncio.TaskGroup() as tasks:
         for start in range(files.start, files.stop, FILES_PER_GROUP):
             tasks.create_task(submit(range(start, min(start + FILES_PER_GROUP, files.stop))))
 
 
-def _edits(view: View, now_ms: int, files: range) -> Iterator[AnyEdit]:
-    """Return the edits of files in one directory, which is made with its first file."""
+@dataclass(frozen=True)
+class _Made:
+    """What a group of files goes into: ids and stamps from here on, below this directory."""
+
+    meta: Meta
+    now_ms: int
+    inode_id: int
+    parent_id: int
+    directory: str
+    is_new: bool
+
+
+def _made(view: View, now_ms: int, files: range) -> _Made:
+    """Return where files of one directory go, which is made with its first file."""
     meta = load_meta(view)
-    inode_id = meta.next_inode_id
     directory, _, _ = file_path(files.start)[1:].partition("/")
-    if files.start % FILES_PER_DIRECTORY == 0:
-        parent_id = inode_id
-        inode_id += 1
-        yield DirectoryMade(parent_id, ROOT_INODE_ID, directory, 0o755, "bench", "bench", now_ms)
-    else:  # the group before was this directory's, and its files the last inodes
-        parent_id = inode_id - files.start % FILES_PER_DIRECTORY - 1
+    before = files.start % FILES_PER_DIRECTORY
+    next_id = meta.next_inode_id
+    if before == 0:
+        return _Made(meta, now_ms, next_id + 1, next_id, directory, is_new=True)
+    # the group before was this directory's, and its files the last inodes
+    return _Made(meta, now_ms, next_id, next_id - before - 1, directory, is_new=False)
+
+
+def _edits(made: _Made, files: range, replication: int) -> Iterator[AnyEdit]:
+    """Return the edits of a group of files, and of their directory if it is new."""
+    if made.is_new:
+        where = (made.parent_id, ROOT_INODE_ID, made.directory)
+        yield DirectoryMade(*where, 0o755, "bench", "bench", made.now_ms)
     for place, number in enumerate(files):
-        yield from _file(meta, (inode_id + place, parent_id), place, (number, now_ms))
+        yield from _file(made, place, number, replication)
 
 
-def _file(
-    meta: Meta, inodes: tuple[int, int], place: int, when: tuple[int, int]
-) -> Iterator[AnyEdit]:
-    """Return the edits of one file: inode and parent, its place in the group, number and time."""
-    (inode_id, parent_id), (number, now_ms) = inodes, when
+def _file(made: _Made, place: int, number: int, replication: int) -> Iterator[AnyEdit]:
+    """Return the edits of one file, at its place in the group."""
+    meta, now_ms = made.meta, made.now_ms
+    inode_id = made.inode_id + place
     path = file_path(number)
     block_id = make_block_id(meta.namespace_id, meta.next_block_number + place)
-    digest = number.to_bytes(DIGEST_BYTES, "big")
+    digest = block_digest_of(number)
     yield FileCreated(
         *(inode_id, bytes(CLIENT_ID_BYTES), path, 0o644, "bench", "bench"),
-        *(3, 128 * MIB, now_ms),
+        *(replication, 128 * MIB, now_ms),
     )
-    yield BlockAllocated(inode_id, 0, block_id, meta.next_stamp + place, DATANODES)
+    targets = DATANODES[:replication]
+    yield BlockAllocated(inode_id, 0, block_id, meta.next_stamp + place, targets)
     yield BlockCommitted(block_id, LENGTH_BYTES, digest)
     name = path.rpartition("/")[2]
-    yield FilePublished(*(inode_id, parent_id, name, LENGTH_BYTES, digest, now_ms, now_ms, now_ms))
+    times = (now_ms, now_ms, now_ms)
+    yield FilePublished(inode_id, made.parent_id, name, LENGTH_BYTES, digest, *times)

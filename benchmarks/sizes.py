@@ -22,6 +22,10 @@ class Sizes:
     """How many files the namenode holds, fewer first."""
     listed_files: int
     """How many a directory holds that is listed whole."""
+    level_files: int
+    """How many files of one block a namenode has that is to stay level."""
+    many_files: int
+    """How many files are made by real calls."""
     dead_after_ms: int
     stale_after_ms: int
 
@@ -34,6 +38,8 @@ FULL = Sizes(
     processes=(1, 8),
     files=(100_000, 1_000_000),
     listed_files=100_000,
+    level_files=1_000_000,
+    many_files=10_000_000,
     dead_after_ms=10_000,
     stale_after_ms=3000,
 )
@@ -46,6 +52,8 @@ SMALL = Sizes(
     processes=(1, 2),
     files=(300, 600),
     listed_files=1_100,
+    level_files=1_100,
+    many_files=400,
     dead_after_ms=1000,
     stale_after_ms=600,
 )

@@ -18,7 +18,7 @@ WITHIN_S = 300.0
 NUMBER = r"[\d,]+(\.\d+)?"
 SPREAD = rf"{NUMBER} \({NUMBER}–{NUMBER}\)"
 AIM = r"(-|(ratio )?[≥≤] .*: (not )?met)"
-ROW = re.compile(rf"\S.*?  +{SPREAD} (MiB/s|per s|s|MiB) +{SPREAD} +{SPREAD} +{AIM} +\S.*")
+ROW = re.compile(rf"\S.*?  +{SPREAD} (MiB/s|per s|s|ms|MiB|bytes) +{SPREAD} +{SPREAD} +{AIM} +\S.*")
 
 LINES = {
     "small-files": 2,
@@ -29,6 +29,8 @@ LINES = {
     "read": 4,
     "repair": 3,
     "startup": 1,
+    "namenode-level": 5,
+    "namenode-10m": 6,
 }
 
 
