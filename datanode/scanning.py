@@ -373,6 +373,8 @@ class VolumeScan:
             await self._add_better(other, replica)
         if self._store.get(replica.block_id) is replica:
             self._store.tell(ChangeKind.STORED, replica)
+            if other is not None:
+                self._store.tell(ChangeKind.DELETED, other)
 
     async def _add_better(self, other: Replica, replica: Replica) -> None:
         """Keep the better one of two on different volumes."""

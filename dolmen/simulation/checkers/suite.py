@@ -68,7 +68,7 @@ class Checkers:
         await AcknowledgedBytes(self._history.versions).check(client, found)
         report = await inspector.report()
         Linearizable(self._history, self._workload.flat).check_count(found, report.files)
-        self.healing.check(report)
+        self.healing.check()
         self.check_now()
         namenode = self._cluster.namenode.process
         assert isinstance(namenode, Namenode)

@@ -1,7 +1,7 @@
 """Several volumes in one datanode: one that cannot be used, fails, vanishes, comes back."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -9,9 +9,11 @@ from datanode import Datanode
 from datanode.volume import Volume
 from dolmen.protocol.block_messages import FinalizeReplica
 from dolmen.protocol.checksums import CHUNK_BYTES
+from dolmen.protocol.datanode_messages import ChangeKind
 from dolmen.protocol.errors import DolmenError, NoSuchReplica, StartRefused
 from dolmen.protocol.tokens import Access
 from dolmen.runtime.settings import Settings
+from dolmen.simulation.sim_inode import SimInode
 from dolmen.simulation.sim_storage import SimDirectory, SimStorage
 from tests.unit.datanode.world import World, content, digest_of
 
@@ -19,6 +21,9 @@ DATA = content(3 * CHUNK_BYTES + 5)
 BOTH = {"directories": ("/d1", "/d2")}
 CHECKED_S = 20.0
 """Longer than it takes to notice that a volume failed, or that it is back."""
+
+BACK_S = 3.0
+"""Longer than it takes until a volume that is back is used; in it few reads are tried again."""
 
 
 class Rig:
@@ -70,6 +75,14 @@ def _files(directory: SimDirectory, suffix: str) -> list[str]:
         elif name.endswith(suffix):
             found.append(name)
     return found
+
+
+def _inodes(directory: SimDirectory) -> Iterator[SimInode]:
+    for node in directory.entries.values():
+        if isinstance(node, SimDirectory):
+            yield from _inodes(node)
+        else:
+            yield node
 
 
 def volumes_of(node: Datanode) -> list[Volume]:
@@ -176,6 +189,32 @@ def test_a_volume_that_vanishes_takes_its_replicas_with_it_and_nothing_is_put_in
         assert rig.failed() == ()
         assert await rig.reads_well()
         assert rig.world.namenode.pages[-1].all_done
+
+    rig.world.run(scenario())
+
+
+def test_of_two_replicas_the_one_that_goes_when_a_disk_can_be_read_again_is_told_of() -> None:
+    rig = Rig()
+
+    async def scenario() -> None:
+        node = await rig.start()
+        path = f"/d{await rig.store()}"
+        disk = rig.storage.pull_out(path)
+        await asyncio.sleep(CHECKED_S)
+        (second,) = volumes_of(node)
+        assert await rig.store() != int(path[2:])
+        checksums = next(inode for inode in _inodes(disk) if inode.data.startswith(b"DLMNCSUM"))
+        checksums.unreadable = True
+        rig.storage.plug_in(path, disk)
+        await asyncio.sleep(BACK_S)
+        changes = rig.world.namenode.changes
+        assert len(volumes_of(node)) == 2
+        assert all(change.kind is not ChangeKind.DELETED for change in changes)
+        checksums.unreadable = False
+        await asyncio.sleep(CHECKED_S)
+        gone = [change.storage_id for change in changes if change.kind is ChangeKind.DELETED]
+        assert gone == [second.storage_id]
+        assert await rig.reads_well()
 
     rig.world.run(scenario())
 
