@@ -196,7 +196,6 @@ def test_an_acknowledged_write_that_is_not_seen_is_found() -> None:
 def test_a_replica_that_is_silently_wrong_or_gone_is_found() -> None:
     async def scenario(world: World, client: Client) -> None:
         storage, path = world.data_files()[0]
-        report = await client.report()
         storage.rot(path, 0)
         with pytest.raises(CheckFailed, match="not what was written"):
             world.checkers.healing.check()
