@@ -21,13 +21,21 @@ def synchronous(method: Callable[..., Awaitable[T]]) -> Callable[..., T]:
     @functools.wraps(method)
     def called(self: Any, *args: Any, **kwargs: Any) -> T:
         loop = self.loop
-        if loop is None or "timeout" in kwargs or _runs_here(loop):
-            answer: T = sync(loop, method, self, *args, **kwargs)  # or says why not
-        else:
-            answer = _Crossing(lambda: method(self, *args, **kwargs)).wait(loop)
-        return answer
+        if "timeout" in kwargs:
+            answer: T = sync(loop, method, self, *args, **kwargs)
+            return answer
+        return cross(loop, lambda: method(self, *args, **kwargs))
 
     return called
+
+
+def cross(loop: asyncio.AbstractEventLoop | None, begin: Callable[[], Awaitable[T]]) -> T:
+    """Return what a coroutine on that loop returns, or raise what it raises."""
+    if loop is None or _runs_here(loop):
+        answer: T = sync(loop, begin)  # which says why not
+    else:
+        answer = _Crossing(begin).wait(loop)
+    return answer
 
 
 def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:

@@ -23,6 +23,7 @@ from dolmen.client import AppendWriter
 from dolmen.protocol.checksums import Buffer
 from fsspec_plugin.clients import FileWriter, keep_for_ever
 from fsspec_plugin.os_errors import translating
+from fsspec_plugin.synchronous import cross
 
 if TYPE_CHECKING:
     from fsspec_plugin.filesystem import DolmenFileSystem
@@ -58,8 +59,8 @@ class DolmenWriteFile(io.BufferedIOBase):
         self._failure: BaseException | None = None
         self._collected = False
         self._loop = fs.loop
-        self._writer: FileWriter | None = fsspec.asyn.sync(
-            fs.loop, fs._open_to_write, path, mode, deferred=not autocommit, **options
+        self._writer: FileWriter | None = cross(
+            fs.loop, lambda: fs._open_to_write(path, mode, deferred=not autocommit, **options)
         )
         assert self._writer is not None
         self._length_bytes: int = self._writer.length_bytes
@@ -177,7 +178,7 @@ class DolmenWriteFile(io.BufferedIOBase):
 
     def _publish(self) -> None:
         gathered, self._gathered = self._gathered, bytearray()
-        fsspec.asyn.sync(self._loop, self._write_and_publish, gathered)
+        cross(self._loop, lambda: self._write_and_publish(gathered))
         self._writer = None
 
     async def _write_and_publish(self, data: Buffer) -> None:

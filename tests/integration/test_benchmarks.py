@@ -21,7 +21,7 @@ AIM = r"(-|(ratio )?[≥≤] .*: (not )?met)"
 ROW = re.compile(rf"\S.*?  +{SPREAD} (MiB/s|per s|s|ms|MiB|bytes) +{SPREAD} +{SPREAD} +{AIM} +\S.*")
 
 LINES = {
-    "small-files": 2,
+    "small-files": 4,
     "stat": 3,
     "namespace": 5,
     "namenode": 8,
