@@ -63,6 +63,7 @@ class PieceReader:
                 while not read.is_done and await self._read_on(place, read, tried):
                     pass
             if read.is_done:
+                self._note(place)
                 return
             if not retry or not patience.left_s:
                 raise _missing(place.located, tried)
@@ -94,10 +95,9 @@ class PieceReader:
 
     def _read_at_once(self, place: BlockPlace, read: BlockRead) -> bool:
         """Read what our own host has in memory; return whether that is all."""
-        replica = self._links.local.get(place.located)
+        replica = self._note(place)
         if replica is None:
             return False
-        self.at_hand.note(place.located, replica, place.since_s + self._fresh_s)
         left_bytes = read.left_bytes
         while not read.is_done:
             wanted = read.first
@@ -109,6 +109,13 @@ class PieceReader:
         if left_bytes > read.left_bytes:
             self._links.local.count(left_bytes - read.left_bytes)
         return read.is_done
+
+    def _note(self, place: BlockPlace) -> LocalReplica | None:
+        """Return the block if it is open on our own host, having let other threads read it."""
+        replica = self._links.local.get(place.located)
+        if replica is not None:
+            self.at_hand.note(place.located, replica, place.since_s + self._fresh_s)
+        return replica
 
 
 class _Asking:
