@@ -2,6 +2,7 @@
 
 from tests.mutants.draft_mutants import DRAFT_MUTANTS
 from tests.mutants.hedging_mutants import HEDGING_MUTANTS
+from tests.mutants.inline_mutants import INLINE_MUTANTS
 from tests.mutants.local_mutants import LOCAL_MUTANTS
 from tests.mutants.mutant import Change, Mutant
 
@@ -374,6 +375,7 @@ MUTANTS = (
         ),
     ),
     *DRAFT_MUTANTS,
+    *INLINE_MUTANTS,
     *HEDGING_MUTANTS,
     *LOCAL_MUTANTS,
 )
