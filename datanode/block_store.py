@@ -224,19 +224,16 @@ class BlockStore:
             self.volumes.remove(volume)
         theirs = [one for one in self._replicas.values() if one.storage_id == volume.storage_id]
         held = [one for one in theirs if self.gates.is_held(one.block_id)]
-        for replica in theirs:
-            if not self.gates.is_held(replica.block_id):
-                self._lose(replica)
+        at_once = [one for one in theirs if not self.gates.is_held(one.block_id)]
+        for replica in at_once:
+            self._lose(replica)
+        await self._open.close_of([replica.block_id for replica in at_once])
         for replica in held:
             async with self.gates.hold(replica.block_id):
                 if self._replicas.get(replica.block_id) is replica:
                     self._lose(replica)
+                    await self._open.close_of([replica.block_id])
         del self._by_storage[volume.storage_id]
-        for block_id in self._open.block_ids:
-            if block_id in self._unfinished:
-                continue
-            with contextlib.suppress(OSError):
-                await self.close_files(block_id)
         return len(theirs)
 
     def _lose(self, replica: Replica) -> None:

@@ -4,6 +4,8 @@ Whoever asks for a replica's files holds its gate; files whose gate nobody holds
 make room for others, and are opened again when they are needed.
 """
 
+import contextlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from datanode.core.checksum_file import records_end
@@ -64,6 +66,14 @@ class OpenFiles:
         files = self._open.pop(block_id, None)
         if files is not None:
             await files.close()
+
+    async def close_of(self, block_ids: Iterable[int]) -> None:
+        """Close the files of replicas that are lost, whatever their disk says to that."""
+        lost = [self._open.pop(block_id, None) for block_id in block_ids]
+        for files in lost:
+            if files is not None:
+                with contextlib.suppress(OSError):
+                    await files.close()
 
     async def close_all(self) -> None:
         """Close all files, without sync."""

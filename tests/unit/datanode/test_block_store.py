@@ -154,6 +154,23 @@ def test_a_replica_whose_volume_fails_while_its_files_are_made_is_begun_on_anoth
     scene.run(scenario())
 
 
+def test_while_a_lost_volume_waits_for_one_replica_no_files_of_the_others_are_open() -> None:
+    scene = Scene(1 << 30)
+
+    async def scenario() -> None:
+        (volume,) = scene.store.volumes
+        busy = await scene.write(1, DATA)
+        await scene.write(2, DATA)
+        async with scene.store.gates.hold(busy):
+            losing = asyncio.create_task(scene.store.lose(volume))
+            await asyncio.sleep(1)
+            scene.store.check_invariants()
+        assert await losing == 2
+        assert scene.store.get(busy) is None
+
+    scene.run(scenario())
+
+
 def test_what_finalizing_left_before_it_failed_goes_with_the_replica() -> None:
     scene = Scene(1 << 30)
     storage = scene.storages[0]
