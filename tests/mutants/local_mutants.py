@@ -10,7 +10,8 @@ LOCAL_MUTANTS = (
         (
             Change(
                 "dolmen/client/local_replica.py",
-                "    return first_bad_chunk(place, checksums_of(checksums, run.offset, run.length))\n",
+                "    return first_bad_chunk("
+                "place, checksums_of(checksums, run.offset, run.length))\n",
                 "    return None\n",
             ),
         ),
@@ -42,7 +43,8 @@ LOCAL_MUTANTS = (
             ),
             Change(
                 "dolmen/client/local_replicas.py",
-                "        replica.expiry = loop.call_at(replica.expires_s, self._give_up, replica)\n",
+                "        replica.expiry = "
+                "loop.call_at(replica.expires_s, self._give_up, replica)\n",
                 "",
             ),
         ),
