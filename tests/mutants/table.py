@@ -1,6 +1,7 @@
 """The mutants: each breaks one rule, and some property must notice."""
 
 from tests.mutants.draft_mutants import DRAFT_MUTANTS
+from tests.mutants.hash_mutants import HASH_MUTANTS
 from tests.mutants.hedging_mutants import HEDGING_MUTANTS
 from tests.mutants.inline_mutants import INLINE_MUTANTS
 from tests.mutants.local_mutants import LOCAL_MUTANTS
@@ -376,6 +377,7 @@ MUTANTS = (
     ),
     *DRAFT_MUTANTS,
     *INLINE_MUTANTS,
+    *HASH_MUTANTS,
     *HEDGING_MUTANTS,
     *LOCAL_MUTANTS,
 )
