@@ -74,6 +74,7 @@ class Intake:
         report = self._reports.get(volume.number)
         if report is None:
             raise InvalidRequest("this report was replaced by a newer one")
+        datanode.report_moved_ms = self._datanodes.ran_ms
         gone, more = report.sweep(tables.soft, volume.number, piece)
         for block_id in gone:
             self._remove(datanode, volume, block_id, tables)
