@@ -1,93 +1,27 @@
 """Several volumes in one datanode: one that cannot be used, fails, vanishes, comes back."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
-from datanode import Datanode
-from datanode.volume import Volume
 from dolmen.protocol.block_messages import FinalizeReplica
 from dolmen.protocol.checksums import CHUNK_BYTES
 from dolmen.protocol.datanode_messages import ChangeKind
 from dolmen.protocol.errors import DolmenError, NoSuchReplica, StartRefused
 from dolmen.protocol.tokens import Access
-from dolmen.runtime.settings import Settings
-from dolmen.simulation.sim_inode import SimInode
-from dolmen.simulation.sim_storage import SimDirectory, SimStorage
-from tests.unit.datanode.world import World, content, digest_of
-
-DATA = content(3 * CHUNK_BYTES + 5)
-BOTH = {"directories": ("/d1", "/d2")}
-CHECKED_S = 20.0
-"""Longer than it takes to notice that a volume failed, or that it is back."""
-
-BACK_S = 3.0
-"""Longer than it takes until a volume that is back is used; in it few reads are tried again."""
-
-
-class Rig:
-    """A datanode with two disks, each plugged in at a directory of its own."""
-
-    def __init__(self) -> None:
-        self.world = World()
-        self.world.settings = Settings(volume_check_interval_ms=1000)
-        self.world.make("a")
-        self.storage.make_directory("/d1")
-        self.storage.make_directory("/d2")
-        self.disks = [self.storage.plug_in("/d1"), self.storage.plug_in("/d2")]
-        self.storage.sync_directory("/")
-
-    @property
-    def storage(self) -> SimStorage:
-        return self.world.storages["a"]
-
-    async def start(self) -> Datanode:
-        return await self.world.start("a", **BOTH)
-
-    def told(self) -> set[str]:
-        """The volumes that the namenode was told of lately."""
-        return {status.storage_id for status in self.world.namenode.heartbeats[-1].storages}
-
-    def failed(self) -> tuple[str, ...]:
-        return self.world.namenode.heartbeats[-1].health.failed_volumes
-
-    async def store(self) -> int:
-        """Have a finalized replica; return the number of the directory that it is in."""
-        (a,) = self.world.targets("a")
-        await self.world.write(DATA, a)
-        await self.world.finalize(DATA, a)
-        return self.where()
-
-    def where(self) -> int:
-        return next(n for n, disk in enumerate(self.disks) if _files(disk, ".block")) + 1
-
-    async def reads_well(self) -> bool:
-        (a,) = self.world.targets("a")
-        return await self.world.read(a, (0, len(DATA))) == DATA
-
-
-def _files(directory: SimDirectory, suffix: str) -> list[str]:
-    found = []
-    for name, node in directory.entries.items():
-        if isinstance(node, SimDirectory):
-            found += _files(node, suffix)
-        elif name.endswith(suffix):
-            found.append(name)
-    return found
-
-
-def _inodes(directory: SimDirectory) -> Iterator[SimInode]:
-    for node in directory.entries.values():
-        if isinstance(node, SimDirectory):
-            yield from _inodes(node)
-        else:
-            yield node
-
-
-def volumes_of(node: Datanode) -> list[Volume]:
-    assert node._serving is not None
-    return node._serving.store.volumes
+from dolmen.simulation.sim_storage import SimStorage
+from tests.unit.datanode.volume_rig import (
+    BACK_S,
+    BOTH,
+    CHECKED_S,
+    DATA,
+    Rig,
+    files,
+    inodes,
+    volumes_of,
+)
+from tests.unit.datanode.world import digest_of
 
 
 def plant(storage: SimStorage, path: str, data: bytes) -> None:
@@ -203,7 +137,7 @@ def test_of_two_replicas_the_one_that_goes_when_a_disk_can_be_read_again_is_told
         await asyncio.sleep(CHECKED_S)
         (second,) = volumes_of(node)
         assert await rig.store() != int(path[2:])
-        checksums = next(inode for inode in _inodes(disk) if inode.data.startswith(b"DLMNCSUM"))
+        checksums = next(inode for inode in inodes(disk) if inode.data.startswith(b"DLMNCSUM"))
         checksums.unreadable = True
         rig.storage.plug_in(path, disk)
         await asyncio.sleep(BACK_S)
@@ -230,7 +164,7 @@ def test_a_read_that_finds_the_disk_gone_blames_the_volume_and_not_the_replica()
         with pytest.raises(DolmenError):
             await rig.reads_well()
         await asyncio.sleep(CHECKED_S)
-        assert _files(disk, ".damaged") == []
+        assert files(disk, ".damaged") == []
         assert "quarantine" not in rig.storage.directory(path).entries
         rig.storage.plug_in(path, disk)
         await asyncio.sleep(CHECKED_S)
