@@ -225,7 +225,14 @@ def test_locate_tells_where_each_block_is(
     report = json.loads(dolmen("report", "--json").stdout)
     addresses = {datanode["address"] for datanode in report["datanodes"]}
     assert all({replica["address"] for replica in row["replicas"]} == addresses for row in rows)
-    assert set(rows[0]["replicas"][0]) == {"datanode_id", "address", "host", "rack", "stale"}
+    assert set(rows[0]["replicas"][0]) == {
+        "datanode_id",
+        "address",
+        "host",
+        "rack",
+        "stale",
+        "local",
+    }
     shown = lines(dolmen("locate", f"{space}/x"))
     assert shown[0].split() == ["0", "65536", rows[0]["block_id"]]
     assert len(shown) == 12

@@ -14,7 +14,8 @@ from tests.integration.command_line import Shell
 from tests.integration.real_cluster import WITHIN_S, RealCluster, content, is_whole
 
 KEYS = [
-    *("path", "verdict", "files", "directories", "blocks", "replicas", "bytes", "problems"),
+    *("path", "verdict", "files", "directories", "blocks", "replicas", "bytes"),
+    *("inline_files", "inline_bytes", "problems"),
 ]
 PROBLEM_KEYS = ["path", "block_id", "kind", "live", "wanted", "reason", "expected_in_s"]
 MIB = 1 << 20

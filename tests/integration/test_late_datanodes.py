@@ -13,10 +13,10 @@ DATA = content(3, (3 << 20) + 77)
 
 
 async def read_from_a_stopped_datanode(cluster: RealCluster, client: Client) -> None:
-    """A client on the host of a datanode asks it first."""
+    """A client that says it is on the host of a datanode asks it first, over a socket."""
     await client.write_file("/x", DATA)
-    host = "datanode-0"
-    async with Client(real_machine(), ClientOptions(namenode=cluster.address, host=host)) as near:
+    options = ClientOptions(namenode=cluster.address, host="datanode-0", short_circuit=False)
+    async with Client(real_machine(), options) as near:
         buffer = bytearray(len(DATA))
         async with await near.open_reader("/x") as reader:
             assert await reader.read_at(0, 1000) == DATA[:1000]
