@@ -115,6 +115,14 @@ class Driver:
         for target in self.knowledge.datanodes:
             self.register(target)
 
+    @classmethod
+    def long_up(cls, settings: NamesystemSettings, *, checked: bool = True) -> "Driver":
+        """Return one that has been up for longer than any token of its predecessor."""
+        driver = cls(settings, checked=checked)
+        driver.tick()
+        driver.now_ms += settings.block_token_life_ms + 1
+        return driver
+
     def start(self) -> None:
         """A namenode begins: what is soft is lost."""
         self.namesystem = Namesystem(self.settings, self.keys, self.knowledge)

@@ -54,11 +54,7 @@ SMALL = 65536
 
 @pytest.fixture
 def driver() -> Driver:
-    """A namenode that has been up for longer than any token of its predecessor."""
-    driver = Driver(SETTINGS)
-    driver.tick()
-    driver.now_ms += SETTINGS.block_token_life_ms + 1
-    return driver
+    return Driver.long_up(SETTINGS)
 
 
 def kept(driver: Driver) -> int:

@@ -23,11 +23,7 @@ SETTINGS = NamesystemSettings(delete_after_ms=1000, block_token_life_ms=10_000)
 
 @pytest.fixture
 def driver() -> Driver:
-    """A namenode that has been up for longer than any token of its predecessor."""
-    driver = Driver(SETTINGS, checked=False)
-    driver.tick()
-    driver.now_ms += SETTINGS.block_token_life_ms + 1
-    return driver
+    return Driver.long_up(SETTINGS, checked=False)
 
 
 def listed(driver: Driver, inode_id: int, block_ids: list[int]) -> LocatedBlocks:

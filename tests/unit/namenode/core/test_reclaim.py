@@ -24,11 +24,7 @@ DAY_MS = 24 * 60 * 60_000
 
 @pytest.fixture
 def driver() -> Driver:
-    """A namenode that has been up for longer than any token of its predecessor."""
-    driver = Driver(SETTINGS)
-    driver.tick()
-    driver.now_ms += SETTINGS.block_token_life_ms + 1
-    return driver
+    return Driver.long_up(SETTINGS)
 
 
 def dropped(driver: Driver) -> set[int]:
