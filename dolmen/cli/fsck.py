@@ -187,8 +187,8 @@ def _lines(options: CheckOptions, found: Findings) -> list[str]:
         f"files: {found.files}, directories: {found.directories}, bytes:"
         f" {human_size(found.length_bytes)}; in the cluster being written: {found.open_files},"
         f" in trash: {found.trash_files}",
-        f"blocks: {found.blocks}, replicas: {found.replicas}; files without, which the namenode"
-        f" keeps: {found.inline_files}, {human_size(found.inline_bytes)}",
+        f"blocks: {found.blocks}, replicas: {found.replicas}; short files that the namenode keeps"
+        f" itself: {found.inline_files}, bytes: {human_size(found.inline_bytes)}",
         ", ".join(f"{word}: {found.count(kind)}" for kind, word in WORDS.items()),
     ]
     if options.verify:
