@@ -86,7 +86,7 @@ def _recorded_hash(info: FileInfo) -> str:
         raise IsADirectory("is a directory: only a file has a checksum", info.path)
     if not info.content_hash:
         raise TryAgain(
-            "it grew, was cut or joined, and its checksum is not computed again yet: try later",
+            "it grew, was cut or joined, and its checksum is being computed again: try later",
             info.path,
         )
     return info.content_hash.hex()
