@@ -89,7 +89,8 @@ class SimStorage:
         self._watchers: list[Callable[[str, str | None], None]] = []
 
     def watch(self, watcher: Callable[[str, str | None], None]) -> None:
-        """Have a path told, and where it goes (None: nowhere), just before it loses its name."""
+        """Have a path told, and where it goes (None: nowhere), just before it loses its name; also
+        that of a file system that is pulled out."""
         self._watchers.append(watcher)
 
     def plug_in(self, path: str, disk: SimDirectory | None = None) -> SimDirectory:
@@ -118,6 +119,8 @@ class SimStorage:
         """Let a file system that was plugged in vanish, and return it."""
         parent, name = self._place(path)
         disk = self.directory(path)
+        for watcher in self._watchers:
+            watcher(path, None)
         parent.entries[name] = parent.lasting[name] = self._underneath.pop(path)
         del self._plugged[path]
         self._pulled_out.append(disk)

@@ -20,6 +20,7 @@ from dolmen.simulation.cluster import DIRECTORY, SimCluster
 from dolmen.simulation.finding import CheckFailed
 from dolmen.simulation.growing_client import GrowingClient
 from dolmen.simulation.history import Replicating
+from dolmen.simulation.lives import Lives
 from dolmen.simulation.namespace_model import DONE, Publish
 from dolmen.simulation.plan import Plan
 from dolmen.simulation.recorded_client import Draft
@@ -51,6 +52,15 @@ class World:
 
     async def check(self, client: Client) -> None:
         await self.checkers.check_at_rest(client)
+
+    def holder_of_both(self) -> tuple[Lives, list[str]]:
+        """A datanode that has replicas of both blocks, and their data files."""
+        files = self.data_files()
+        for lives in self.cluster.datanodes:
+            paths = [path for storage, path in files if storage is lives.machine.storage]
+            if len(paths) == 2:
+                return lives, paths
+        raise AssertionError("no datanode has both blocks")
 
     def data_files(self) -> list[tuple[SimStorage, str]]:
         """Every data file of every replica."""
@@ -257,14 +267,30 @@ def test_a_replica_whose_datanode_just_stopped_is_proof_and_soon_is_none() -> No
     async def scenario(world: World, client: Client) -> None:
         await asyncio.sleep(QUICK_LIFE_S + 1)
         world.history.replicating.append(Replicating(PATH, 1))
-        storages = [storage for storage, _ in world.data_files()]
-        remover = next(d for d in world.cluster.datanodes if storages.count(d.machine.storage) == 2)
-        first, second = (
-            path for storage, path in world.data_files() if storage is remover.machine.storage
-        )
+        remover, (first, second) = world.holder_of_both()
         for lives in world.cluster.datanodes:
             if lives is not remover:
                 await lives.stop()
+        remover.machine.storage.remove(first)
+        assert world.cluster.found == []
+        await asyncio.sleep(QUICK_LIFE_S + 1)
+        remover.machine.storage.remove(second)
+        _, error = world.cluster.found.pop()
+        assert "left on nobody" in str(error)
+
+    with_file(scenario)
+
+
+def test_a_replica_on_a_volume_that_just_vanished_is_proof_and_soon_is_none() -> None:
+    """An order was under way when its proof went with a volume."""
+
+    async def scenario(world: World, client: Client) -> None:
+        await asyncio.sleep(QUICK_LIFE_S + 1)
+        world.history.replicating.append(Replicating(PATH, 1))
+        remover, (first, second) = world.holder_of_both()
+        for lives in world.cluster.datanodes:
+            for volume in list(lives.machine.storage.plugged) if lives is not remover else ():
+                lives.machine.storage.pull_out(volume)
         remover.machine.storage.remove(first)
         assert world.cluster.found == []
         await asyncio.sleep(QUICK_LIFE_S + 1)

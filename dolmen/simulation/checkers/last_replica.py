@@ -4,15 +4,17 @@ Looked at when it happens: when a datanode removes the data file of a finalized 
 into quarantine, the other disks are read. If the replica was what was committed and its block
 belongs to a published file, as many others as the file wants must be just as good, each on a
 datanode that ran at some time while the order can have been under way: one that is long gone is no
-proof. While faults last that hide or destroy replicas, and once bits have rotted, at least one
-other must be left; after a wanted replication was changed, the least that was asked lately. What is
-left of a bad replica may go only when there is a good one. A datanode that finds a block on two of
-its volumes, as when one came back, may quarantine either while the other is good: it keeps one.
+proof. A volume that vanished in that time takes its proof along. While faults last that hide or
+destroy replicas, and once bits have rotted, at least one other must be left; after a wanted
+replication was changed, the least that was asked lately. What is left of a bad replica may go only
+when there is a good one. A datanode that finds a block on two of its volumes, as when one came
+back, may quarantine either while the other is good: it keeps one.
 
 It cannot see an order that was given without proof and came to nothing.
 """
 
 from collections.abc import Callable
+from math import inf
 
 from datanode.core.layout import Place, parse_name
 from dolmen.simulation.checkers.disks import find_live, has_good, is_good_on, volumes_of
@@ -57,11 +59,15 @@ class LastReplica:
         self.removals = 0
         """Good replicas of live blocks that were removed, and might be."""
         self._order_life_s = _order_life_s(cluster.plan)
+        self._vanished_s: dict[str, float] = {}
+        """When a datanode last lost a volume."""
         for lives in cluster.datanodes:
             lives.machine.storage.watch(self._watcher(lives))
 
     def _watcher(self, lives: Lives) -> Callable[[str, str | None], None]:
         def moved(source: str, target: str | None) -> None:
+            if source in lives.machine.storage.plugged:
+                self._vanished_s[lives.machine.name] = now_s()
             if f"/{Place.FINALIZED.value}/" not in source or not lives.is_running:
                 return
             parsed = parse_name(source.rpartition("/")[2])
@@ -93,7 +99,7 @@ class LastReplica:
         others = [
             lives
             for lives in self._cluster.datanodes
-            if lives is not remover and self._may_be_proof(lives) and has_good(lives, block)
+            if lives is not remover and self._may_be_proof(lives, block)
         ]
         self.removals += 1
         needed = 1 if self._has_rotted() else self._needed(inode)
@@ -123,8 +129,11 @@ class LastReplica:
                 )
             )
 
-    def _may_be_proof(self, lives: Lives) -> bool:
-        return lives.is_running or lives.down_since_s > now_s() - self._order_life_s
+    def _may_be_proof(self, lives: Lives, block: Block) -> bool:
+        since_s = now_s() - self._order_life_s
+        if self._vanished_s.get(lives.machine.name, -inf) > since_s:
+            return True
+        return (lives.is_running or lives.down_since_s > since_s) and has_good(lives, block)
 
     def _needed(self, inode: Inode) -> int:
         if self._is_disturbed(ORDER_LIFE_S, SPARING):
