@@ -39,7 +39,7 @@ from namenode.core.outcome import Effect, Outcome, Waits
 from namenode.core.tables import View, Writer
 from namenode.free_space import FreeSpace
 from namenode.store import Store
-from namenode.waiting import Decide, Request, WaitingRequests
+from namenode.waiting import AnyRequest, Decide, Request, WaitingRequests, reply_or_raise
 
 QUEUE_LIMIT = 10_000
 """A second's work: who comes later would wait longer than a client is patient."""
@@ -60,7 +60,7 @@ Release = Callable[[tuple[Effect, ...]], None]
 class _Answer:
     """What a request gets once the batch has committed."""
 
-    request: Request
+    request: AnyRequest
     result: Reply | DolmenError
     effects: tuple[Effect, ...] = ()
 
@@ -73,7 +73,7 @@ class _Decided:
     now_ms: int
     groups: list[bytes] = field(default_factory=list)
     length_bytes: int = 0
-    taken: list[Request] = field(default_factory=list)
+    taken: list[AnyRequest] = field(default_factory=list)
     answers: list[_Answer] = field(default_factory=list)
 
 
@@ -103,7 +103,7 @@ class Journal:
         self._space = FreeSpace(
             store.disk, store.directory, store.tables, lambda: store.log.appended_bytes
         )
-        self._queue: deque[Request] = deque()
+        self._queue: deque[AnyRequest] = deque()
         self._waiting = WaitingRequests()
         self._work = asyncio.Event()
         self._closing = False
@@ -118,17 +118,18 @@ class Journal:
         Raises what `decide` refuses with. If it returns Waits it is asked again when `wake` names
         one of the blocks, until `deadline` (a time of the event loop): then TooFewDatanodes.
         """
+        request = Request(decide, deadline, reply_or_raise)
+        self.take(request)
+        return await request.future
+
+    def take(self, request: AnyRequest) -> None:
+        """Have a request decided: `submit` for who awaits its future in a form of his own."""
         if self._closing:
             raise StandbyNamenode(STOPPING)
         if len(self._queue) >= QUEUE_LIMIT:
             raise Overloaded(f"{QUEUE_LIMIT} changes wait to be made already")
-        request = Request(decide, deadline)
         self._queue.append(request)
         self._work.set()
-        try:
-            return await request.future
-        finally:
-            self._waiting.remove(request)
 
     @property
     def queued(self) -> int:
@@ -186,8 +187,7 @@ class Journal:
         """Take no more requests; `run` returns when those that are queued are done."""
         self._closing = True
         for request in self._waiting.take_all():
-            if not request.future.done():
-                request.future.set_exception(StandbyNamenode(STOPPING))
+            request.give(StandbyNamenode(STOPPING))
         self._work.set()
 
     async def _has_work(self) -> bool:
@@ -237,7 +237,7 @@ class Journal:
             if clock() >= end_s:
                 break
 
-    def _decide(self, request: Request, decided: _Decided) -> None:
+    def _decide(self, request: AnyRequest, decided: _Decided) -> None:
         outcome = request.decide(decided.writer, decided.now_ms)
         if isinstance(outcome, Waits):
             if self._closing:
@@ -288,13 +288,7 @@ class Journal:
 
     def _give(self, answer: _Answer) -> None:
         self._release(answer.effects)
-        future = answer.request.future
-        if future.done():
-            return
-        if isinstance(answer.result, DolmenError):
-            future.set_exception(answer.result)
-        else:
-            future.set_result(answer.result)
+        answer.request.give(answer.result)
 
 
 def _means_tables(error: DolmenError) -> bool:

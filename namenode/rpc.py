@@ -46,6 +46,7 @@ from namenode.checkpoint_calls import CheckpointCalls
 from namenode.datanode_calls import DatanodeConnection, Membership
 from namenode.operator_calls import OperatorCalls
 from namenode.topology_file import TopologyFile
+from namenode.waiting import Request
 
 CLIENT = "client"
 DATANODE = "datanode"
@@ -53,9 +54,6 @@ NOT_GREETED = "not greeted"
 
 UNREADABLE = "unreadable"
 """What cannot be decoded, among the names of calls."""
-
-_TAKES_TIME = MUTATIONS | OPERATOR_READS
-"""What a client asks that may wait for something: the log, a disk, a datanode."""
 
 WAIT_S = 10.0
 """How long a mutation may wait inside: below the time a client gives a call, which then repeats it
@@ -105,6 +103,7 @@ class NamenodeSession:
 
     def __init__(self, office: Office, figures: "RpcFigures") -> None:
         self._office = office
+        self._membership = office.membership
         self._figures = figures
         self._figures.roles[NOT_GREETED] += 1
         self._role: str | None = None
@@ -119,9 +118,10 @@ class NamenodeSession:
         except DolmenError as error:
             return self._refused(UNREADABLE, begun_s, error)
         if self._role == CLIENT and isinstance(call, ClientCall):
-            if type(call.request) in _TAKES_TIME:
-                return self._answer_later(call, begun_s)
-            return self._answer_now(call, begun_s)
+            if type(call.request) in MUTATIONS:
+                return self._change(call, begun_s)
+            if type(call.request) not in OPERATOR_READS:
+                return self._answer_now(call, begun_s)
         return self._answer_later(call, begun_s)
 
     def _answer_now(self, call: ClientCall, begun_s: float) -> bytes:
@@ -130,6 +130,27 @@ class NamenodeSession:
             return self._told(name, begun_s, self._read(call))
         except DolmenError as error:
             return self._refused(name, begun_s, error)
+
+    def _change(self, call: ClientCall, begun_s: float) -> bytes | Awaitable[bytes]:
+        """Have a change made. The journal answers into the future: most are made in batches, and a
+        task for each would cost as much as all else that is done for it here."""
+        name = type(call.request).__name__
+
+        def form(result: Reply | DolmenError) -> bytes:
+            if isinstance(result, DolmenError):
+                return self._refused(name, begun_s, result)
+            try:
+                return self._told(name, begun_s, result)
+            except DolmenError as error:
+                return self._refused(name, begun_s, error)
+
+        handle, journal = self._membership.namesystem.handle, self._membership.journal
+        request = Request(lambda view, now_ms: handle(call, view, now_ms), begun_s + WAIT_S, form)
+        try:
+            journal.take(request)
+        except DolmenError as error:
+            return self._refused(name, begun_s, error)
+        return request.future
 
     async def _answer_later(self, call: Call, begun_s: float) -> bytes:
         name = type(call if isinstance(call, Greet) else call.request).__name__
@@ -164,7 +185,7 @@ class NamenodeSession:
         if isinstance(call, Greet):
             return self._greet(call)
         if isinstance(call, ClientCall) and self._role == CLIENT:
-            return await self._change_or_operate(call)
+            return await self._operate(call)
         if isinstance(call, DatanodeCall) and self._datanode is not None:
             return await self._datanode.answer(call.request)
         raise InvalidRequest(
@@ -172,7 +193,7 @@ class NamenodeSession:
         )
 
     def _greet(self, greet: Greet) -> Greeting:
-        office, membership = self._office, self._office.membership
+        office, membership = self._office, self._membership
         _check_greeting(greet, office.cluster_id)
         if self._role is not None:
             raise InvalidRequest("a connection is greeted once")
@@ -198,18 +219,13 @@ class NamenodeSession:
             inline_limit_bytes=office.settings.inline_limit_bytes,
         )
 
-    async def _change_or_operate(self, call: ClientCall) -> Reply:
+    async def _operate(self, call: ClientCall) -> Reply:
         office = self._office
-        membership = office.membership
-        if type(call.request) in MUTATIONS:
-            return await membership.journal.submit(
-                lambda view, now_ms: membership.namesystem.handle(call, view, now_ms),
-                self._clock() + WAIT_S,
-            )
-        return await OperatorCalls(membership, office.topology, office.checkpoints).answer(call)
+        calls = OperatorCalls(office.membership, office.topology, office.checkpoints)
+        return await calls.answer(call)
 
     def _read(self, call: ClientCall) -> Reply:
-        membership = self._office.membership
+        membership = self._membership
         if isinstance(call.request, ReportCorruptReplica):
             hint = call.request
             membership.cluster.take_hint(hint.block_id, hint.stamp, hint.datanode_id)
