@@ -47,8 +47,14 @@ class GrowingClient(RecordedClient):
     async def start(self, growth: Growth, replication: int) -> bool:
         """Make a file that others see while it is written; return whether all was acknowledged."""
         path = growth.path
-        opening = self.client.open_writer(path, visible=True, replication=replication)
-        writer = await self._ask(Start(path, replication), opening, _done)
+
+        async def open_visible() -> AppendWriter:
+            try:
+                return await self.client.open_writer(path, visible=True, replication=replication)
+            except NoSuchPath as error:  # it was made, and removed before it was opened
+                raise StaleHandle(str(error), path) from error
+
+        writer = await self._ask(Start(path, replication), open_visible(), _done)
         return writer is not None and await self._extend(writer, growth)
 
     async def store(self, path: str, length_bytes: int, replication: int) -> bool:

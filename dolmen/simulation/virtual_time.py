@@ -224,7 +224,8 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
             turn = turns.popleft()
             if turn._cancelled or (self._watched and not self._may_take(turn)):
                 continue
-            turn._run()
+            if not turn._cancelled:  # by a strike just before it
+                turn._run()
 
     def _pass_time(self) -> None:
         timers = self._timers

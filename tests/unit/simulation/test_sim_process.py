@@ -74,6 +74,20 @@ def test_a_process_is_struck_before_its_turn_and_no_other_is() -> None:
     virtual_time.run(main())
 
 
+def test_a_turn_that_the_strike_before_it_cancels_is_not_taken() -> None:
+    async def main() -> None:
+        process = SimProcess("one")
+        done: list[object] = []
+        loop().set_exception_handler(lambda _, trouble: done.append(trouble))
+        turn = loop().call_soon(done.append, "turn", context=process.context)
+        loop().strike(process, 0, turn.cancel)
+        await asyncio.sleep(1)
+        assert turn.cancelled()
+        assert done == []
+
+    virtual_time.run(main())
+
+
 def test_a_strike_that_is_spared_never_comes() -> None:
     async def main() -> None:
         world = Ticking()
