@@ -20,6 +20,7 @@ import msgspec
 
 from datanode.access import TokenCheck
 from datanode.core.receiver import RECEIVE_PIECE_BYTES, Piece, SegmentShape
+from datanode.work import let_go
 from datanode.writing import ReplicaWriter
 from dolmen.protocol.block_messages import (
     HopTimes,
@@ -50,6 +51,9 @@ HOP_DEADLINE_CONNECTS = 4
 
 REASON_LIMIT = 300
 
+KEPT_BUFFERS_MAX = 32
+"""16 MiB: what four writers have on their way, each with four segments."""
+
 LOG = logging.getLogger("datanode")
 
 
@@ -72,6 +76,7 @@ class SegmentReceiver:
         self._tokens = tokens
         self._writer = writer
         self._base_s = base_s
+        self._buffers = PieceBuffers()
 
     async def receive(self, head: WriteSegment, body: IncomingBody) -> SegmentStored:
         """Store a segment here and behind; the answer says who failed, if anybody did."""
@@ -116,8 +121,7 @@ class SegmentReceiver:
 
         Returns how long storing took.
         """
-        size = min(RECEIVE_PIECE_BYTES, head.length_bytes)
-        buffers = [memoryview(bytearray(size)) for _ in range(2 if head.length_bytes > size else 1)]
+        buffers = self._buffers.take(head.length_bytes)
         storing: asyncio.Task[float] | None = None
         stored_s = 0.0
         try:
@@ -131,26 +135,21 @@ class SegmentReceiver:
                         f" piece at {offset} arrived with another checksum"
                     )
                 if storing is not None:
-                    stored_s += await storing
+                    stored_s += await asyncio.shield(storing)
                 if relay is not None:
                     await relay.hand_over(data)
                 piece = Piece(offset, data, checksums)
-                storing = asyncio.create_task(self._store(head, piece))
+                storing = self._writer.store(head.block_id, head.stamp, piece)
             if storing is not None:
-                stored_s += await storing
+                stored_s += await asyncio.shield(storing)
             if relay is not None:
                 await relay.end()
-            return stored_s
-        finally:
+        except BaseException:
             if storing is not None:
-                await _end(storing)
-
-    async def _store(self, head: WriteSegment, piece: Piece) -> float:
-        """Store a piece; return how long that took."""
-        clock = asyncio.get_running_loop().time
-        begun_s = clock()
-        await self._writer.store(head.block_id, head.stamp, piece)
-        return clock() - begun_s
+                let_go(storing)
+            raise
+        self._buffers.give_back(buffers)  # after a failure somebody may still use them
+        return stored_s
 
     async def _forward(
         self, head: WriteSegment, token: BlockToken, relay: "Relay"
@@ -205,6 +204,29 @@ async def _end(task: asyncio.Task[Any]) -> None:
     await asyncio.wait([task])
     if not task.cancelled():
         task.exception()
+
+
+class PieceBuffers:
+    """The memory of segments that arrive; some is kept for the next ones, because a fresh buffer
+    costs as much as filling it: each of its pages is a fault and is cleared."""
+
+    def __init__(self) -> None:
+        self._kept: list[memoryview] = []
+
+    def take(self, length_bytes: int) -> list[memoryview]:
+        """Return what a segment needs: two buffers for a piece each, or one for all of it."""
+        if length_bytes <= RECEIVE_PIECE_BYTES:
+            return [memoryview(bytearray(length_bytes))]
+        return [
+            self._kept.pop() if self._kept else memoryview(bytearray(RECEIVE_PIECE_BYTES))
+            for _ in range(2)
+        ]
+
+    def give_back(self, buffers: list[memoryview]) -> None:
+        """Nobody uses these any more."""
+        for buffer in buffers:
+            if len(buffer) == RECEIVE_PIECE_BYTES and len(self._kept) < KEPT_BUFFERS_MAX:
+                self._kept.append(buffer)
 
 
 class Relay:

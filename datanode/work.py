@@ -25,19 +25,25 @@ class Work:
         self._cut_short = False
         self._finishing = False
 
-    async def run(self, step: Coroutine[Any, Any, T]) -> T:
-        """Run `step` to its end, also if the caller is cancelled meanwhile. TryAgain when the
-        datanode stops: an exchange whose peer is slow may outlast the files it would need."""
+    def start(self, step: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+        """Begin `step`; whoever waits for it shields it, and says so when he does no more
+        (`let_go`). TryAgain when the datanode stops: an exchange whose peer is slow may outlast
+        the files it would need."""
         if self._cut_short or self._finishing:
             step.close()
             raise asyncio.CancelledError if self._cut_short else TryAgain("this datanode stops")
         task = asyncio.create_task(step)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
+
+    async def run(self, step: Coroutine[Any, Any, T]) -> T:
+        """Run `step` to its end, also if the caller is cancelled meanwhile."""
+        task = self.start(step)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            task.add_done_callback(_log_failure)  # nobody else will hear of it
+            let_go(task)
             raise
 
     def cancel(self) -> None:
@@ -56,6 +62,11 @@ class Work:
         self._tasks.discard(task)
 
 
+def let_go(step: "asyncio.Task[Any]") -> None:
+    """Nobody waits for a step any more, or will hear how it ends."""
+    step.add_done_callback(_log_failure)
+
+
 def _log_failure(task: asyncio.Task[Any]) -> None:
     if not task.cancelled() and task.exception() is not None:
-        LOG.warning("a step whose caller had gone failed: %s", task.exception())
+        LOG.warning("a step under way failed: %s", task.exception())

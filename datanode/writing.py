@@ -7,6 +7,7 @@ repeated, because the kernel has dropped the pages. A full disk, one that became
 many open files put nothing aside: what is acknowledged stays good.
 """
 
+import asyncio
 import logging
 
 import xxhash
@@ -77,11 +78,14 @@ class ReplicaWriter:
             else:
                 return replica
 
-    async def store(self, block_id: int, stamp: int, piece: Piece) -> None:
-        """Store a verified piece: afterwards it is acknowledged."""
-        await self._store.work.run(self._store_piece(block_id, stamp, piece))
+    def store(self, block_id: int, stamp: int, piece: Piece) -> "asyncio.Task[float]":
+        """Begin to store a verified piece, which is acknowledged when that has ended; the result
+        is how long it took."""
+        return self._store.work.start(self._store_piece(block_id, stamp, piece))
 
-    async def _store_piece(self, block_id: int, stamp: int, piece: Piece) -> None:
+    async def _store_piece(self, block_id: int, stamp: int, piece: Piece) -> float:
+        clock = asyncio.get_running_loop().time
+        begun_s = clock()
         async with self._store.gates.hold(block_id):
             replica = self._find_open(block_id, stamp)
             received = replica.chunks()
@@ -98,6 +102,7 @@ class ReplicaWriter:
             for record in placement.records:
                 received.record(record)
             volume.used_bytes += received.stored_bytes - before
+        return clock() - begun_s
 
     async def _write(self, replica: Replica, piece: Piece, placement: Placement) -> None:
         files = await self._store.files_of(replica)

@@ -14,6 +14,7 @@ from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import msgspec
 import xxhash
 
 from dolmen.protocol.block_messages import SEGMENT_LIMIT_BYTES
@@ -24,8 +25,7 @@ RECEIVE_PIECE_BYTES = 8 * CHUNK_BYTES
 """Two pieces of a stream are in memory at once, one arriving and one leaving: 1 MiB (rule 20)."""
 
 
-@dataclass(frozen=True, slots=True)
-class ChunkRecord:
+class ChunkRecord(msgspec.Struct, frozen=True):
     """One chunk that is stored: its index, how many bytes it has, their checksum."""
 
     index: int
@@ -33,8 +33,7 @@ class ChunkRecord:
     checksum: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(msgspec.Struct, frozen=True):
     """Some chunks of a segment, in memory and verified."""
 
     offset_bytes: int
