@@ -36,6 +36,7 @@ from namenode.core.edit_batches import (
 )
 from namenode.core.edits import AnyEdit, encode_group
 from namenode.core.outcome import Effect, Outcome, Waits
+from namenode.core.sheet import Sheet
 from namenode.core.tables import View, Writer
 from namenode.free_space import FreeSpace
 from namenode.store import Store
@@ -69,7 +70,8 @@ class _Answer:
 class _Decided:
     """A batch in the making."""
 
-    writer: WriteTransaction
+    transaction: WriteTransaction
+    sheet: Sheet
     now_ms: int
     groups: list[bytes] = field(default_factory=list)
     length_bytes: int = 0
@@ -204,7 +206,8 @@ class Journal:
         begun_s = asyncio.get_running_loop().time()
         await self._space.measure()
         self._now_ms = max(self._now_ms, self._wall_clock_ms())  # it never goes back
-        decided = _Decided(self._store.tables.begin(), self._now_ms)
+        transaction = self._store.tables.begin()
+        decided = _Decided(transaction, Sheet(transaction), self._now_ms)
         try:
             self._decide_all(decided)
             cancelled = await self._make_durable(decided)
@@ -215,7 +218,7 @@ class Journal:
                 request.future.cancel()  # nobody knows what becomes of these
             raise
         finally:
-            decided.writer.abort()
+            transaction.abort()
         self.figures.batch_seconds.observe(asyncio.get_running_loop().time() - begun_s)
         if cancelled:
             raise asyncio.CancelledError
@@ -238,7 +241,7 @@ class Journal:
                 break
 
     def _decide(self, request: AnyRequest, decided: _Decided) -> None:
-        outcome = request.decide(decided.writer, decided.now_ms)
+        outcome = request.decide(decided.sheet, decided.now_ms)
         if isinstance(outcome, Waits):
             if self._closing:
                 raise StandbyNamenode(STOPPING)
@@ -256,7 +259,7 @@ class Journal:
             raise InvalidRequest(f"a change of {len(group)} bytes is above {GROUP_LIMIT_BYTES}")
         txid = self._store.log.position.txid + len(decided.groups) + 1
         try:
-            self._apply_group(outcome.edits, decided.writer, txid)
+            self._apply_group(outcome.edits, decided.sheet, txid)
         except DolmenError as error:
             raise DataDamaged(f"transaction {txid} does not fit the tables: {error}") from error
         decided.groups.append(group)
@@ -267,7 +270,7 @@ class Journal:
         if not decided.groups:
             return False
         batch = make_batch(self._store.log.position, self._store.epoch, decided.groups)
-        seal(decided.writer, batch.last_txid, batch.digest)
+        seal(decided.sheet, batch.last_txid, batch.digest)
         clock = asyncio.get_running_loop().time
         begun_s = clock()
         append = asyncio.ensure_future(self._store.log.append(batch))
@@ -282,7 +285,7 @@ class Journal:
             append.result()
         self.figures.append_seconds.observe(clock() - begun_s)
         self.figures.batch_edits.observe(len(decided.groups))
-        decided.writer.commit()
+        decided.transaction.commit()
         self._end_view()  # whoever looks from now on sees the batch
         return cancelled
 

@@ -21,6 +21,7 @@ from namenode.core import tables
 from namenode.core.apply import apply_group, seal
 from namenode.core.edit_batches import Batch, Position
 from namenode.core.edits import decode_group
+from namenode.core.sheet import Sheet
 from namenode.core.soundness import check_records
 from namenode.edit_log import EditLog
 
@@ -98,16 +99,17 @@ class Recovery:
         begun = position
         async for batches in _grouped(self.log.read(position.txid + 1)):
             self._check_history(position, batches[0])
-            writer = opened.begin()
+            transaction = opened.begin()
+            sheet = Sheet(transaction)
             try:
                 for batch in batches:
                     position = position.follow(batch)
                     for txid, group in batch.groups():
-                        apply_group(_decoded(group, txid), writer, txid)
-                seal(writer, position.txid, position.digest)
-                writer.commit()
+                        apply_group(_decoded(group, txid), sheet, txid)
+                seal(sheet, position.txid, position.digest)
+                transaction.commit()
             finally:
-                writer.abort()
+                transaction.abort()
         if position.txid > begun.txid:
             log.info("replayed transactions %d to %d", begun.txid + 1, position.txid)
 

@@ -3,12 +3,11 @@
 `apply_group` takes the edits of one outcome, in order, under one transaction id, and cannot refuse:
 what a decision checked is not checked again, and an edit that does not fit the tables means that
 they are damaged. Nothing in here depends on anything but the tables and the edits (no settings, no
-clock), so that `replay(log) == live`. The counters stand in one record, which is read and written
-once per group.
+clock), so that `replay(log) == live`. The counters stand in one record.
 
-The edits fall into six kinds, a module for each but the cluster's, which is here: `apply_tree`,
-`apply_files`, `apply_contents`, `apply_drafts` and `apply_reclaim` register one function per edit.
-Each takes the change and the edit.
+The edits fall into seven kinds, a module for each but the cluster's, which is here: `apply_tree`,
+`apply_files`, `apply_contents`, `apply_drafts`, `apply_reclaim` and `apply_answers` register one
+function per edit. Each takes the change and the edit.
 """
 
 import msgspec
@@ -17,6 +16,7 @@ from dolmen.protocol.client_messages import EntryKind
 from dolmen.protocol.errors import DataDamaged
 from dolmen.protocol.identifiers import FIRST_INODE_ID, ROOT_INODE_ID
 from namenode.core import (
+    apply_answers,
     apply_contents,
     apply_drafts,
     apply_files,
@@ -28,7 +28,6 @@ from namenode.core.change import Change, Handlers
 from namenode.core.edits import (
     AdminStateSet,
     AnyEdit,
-    CallAnswered,
     ClusterFormatted,
     DatanodeRegistered,
     EpochRaised,
@@ -37,52 +36,48 @@ from namenode.core.edits import (
 )
 from namenode.core.lookup import load_meta
 from namenode.core.records import (
-    ANSWERED_REPLY,
     DATANODE,
     META_KEY,
-    META_RECORD,
     STORAGE,
-    Answered,
     Datanode,
     Inode,
     Meta,
     Storage,
 )
+from namenode.core.sheet import COUNTERS, Sheet
 from namenode.core.tables import Writer
 
 ROOT_GROUP = "supergroup"
 """The group that entries get, from parent to child, until somebody sets another one (as in
 HDFS)."""
 
-ANSWERED_PER_CLIENT_LIMIT = 8192
-"""Replies kept for one client: more than it lets its calls run ahead of one that has no answer yet
-(`dolmen.client.core.call_numbers`)."""
-
-FORGOTTEN_PER_CALL = 4
-"""Old replies that go with each new one: more than one, so that a backlog shrinks."""
-
 
 def apply_group(edits: tuple[AnyEdit, ...], writer: Writer, txid: int) -> None:
-    """Apply the edits of one outcome as transaction `txid`."""
+    """Apply the edits of one outcome as transaction `txid`. If `writer` is a sheet, what they
+    change is written with it, else at once."""
+    sheet = writer if isinstance(writer, Sheet) else Sheet(writer)
     if isinstance(edits[0], ClusterFormatted):
-        _format(edits[0], writer)
+        _format(edits[0], sheet)
         edits = edits[1:]
-    change = Change(writer, txid)
+    change = Change(sheet, txid)
     for edit in edits:
         handler = _HANDLERS.get(type(edit))
         if handler is None:
             raise DataDamaged(f"{type(edit).__name__} has no place in a group: the log is damaged")
         handler(change, edit)
     change.store_meta()
+    if sheet is not writer:
+        sheet.write_out()
 
 
-def seal(writer: Writer, txid: int, digest: bytes) -> None:
-    """Record up to which transaction the tables go, and the log's digest there."""
-    meta = msgspec.structs.replace(load_meta(writer), applied_txid=txid, applied_digest=digest)
-    writer.put(tables.META, META_KEY, META_RECORD.encode(meta))
+def seal(sheet: Sheet, txid: int, digest: bytes) -> None:
+    """Record up to which transaction the tables go, and the log's digest there; write all."""
+    meta = msgspec.structs.replace(load_meta(sheet), applied_txid=txid, applied_digest=digest)
+    sheet.set(COUNTERS, META_KEY, meta)
+    sheet.write_out()
 
 
-def _format(edit: ClusterFormatted, writer: Writer) -> None:
+def _format(edit: ClusterFormatted, sheet: Sheet) -> None:
     meta = Meta(
         cluster_id=edit.cluster_id,
         namespace_id=edit.namespace_id,
@@ -99,8 +94,8 @@ def _format(edit: ClusterFormatted, writer: Writer) -> None:
         directories=1,
         blocks=0,
     )
-    writer.put(tables.META, META_KEY, META_RECORD.encode(meta))
-    change = Change(writer, 1)
+    sheet.set(COUNTERS, META_KEY, meta)
+    change = Change(sheet, 1)
     change.put_inode(
         Inode(
             inode_id=ROOT_INODE_ID,
@@ -175,46 +170,13 @@ def _register_storage(change: Change, edit: StorageRegistered) -> None:
     change.set_meta(next_storage_number=max(change.meta.next_storage_number, edit.number + 1))
 
 
-def _answer(change: Change, edit: CallAnswered) -> None:
-    writer = change.writer
-    value = ANSWERED_REPLY.encode(Answered(edit.time_ms, edit.reply))
-    writer.put(tables.ANSWERED, tables.answered_key(edit.client_id, edit.number), value)
-    time_key = tables.answered_time_key(edit.time_ms, edit.client_id, edit.number)
-    writer.put(tables.ANSWERED_TIMES, time_key, b"")
-    outdated = edit.number - ANSWERED_PER_CLIENT_LIMIT
-    if outdated > 0:
-        _forget_number(writer, edit.client_id, outdated)
-    _forget_old(writer, edit.forget_before_ms)
-
-
-def _forget_number(writer: Writer, client_id: bytes, number: int) -> None:
-    key = tables.answered_key(client_id, number)
-    value = writer.get(tables.ANSWERED, key)
-    if value is not None:
-        time_ms = ANSWERED_REPLY.decode(value).time_ms
-        writer.delete(tables.ANSWERED, key)
-        writer.delete(tables.ANSWERED_TIMES, tables.answered_time_key(time_ms, client_id, number))
-
-
-def _forget_old(writer: Writer, before_ms: int) -> None:
-    end = tables.number_key(before_ms)
-    old: list[bytes] = []
-    for key, _ in writer.scan(tables.ANSWERED_TIMES):
-        if key >= end or len(old) == FORGOTTEN_PER_CALL:
-            break
-        old.append(key)
-    for key in old:
-        writer.delete(tables.ANSWERED_TIMES, key)
-        writer.delete(tables.ANSWERED, key[8:])
-
-
 _HANDLERS: Handlers = {
     EpochRaised: _raise_epoch,
     DatanodeRegistered: _register_datanode,
     StorageRegistered: _register_storage,
     AdminStateSet: _set_admin_state,
     FutureGivenUp: _give_up_future,
-    CallAnswered: _answer,
+    **apply_answers.HANDLERS,
     **apply_tree.HANDLERS,
     **apply_files.HANDLERS,
     **apply_contents.HANDLERS,

@@ -110,7 +110,7 @@ def _extend(change: Change, edit: FileExtended) -> None:
 
 def _join(change: Change, edit: FileJoined) -> None:
     inode = load_inode(change.writer, edit.inode_id)
-    change.writer.delete(tables.ENTRIES, tables.entry_key(inode.parent_id, inode.name))
+    change.set_entry(inode.parent_id, inode.name, None)
     change.touch_directory(inode.parent_id, -1, edit.time_ms)
     change.delete_inode(inode.inode_id)
     change.writer.delete(tables.UNHASHED, tables.number_key(inode.inode_id))

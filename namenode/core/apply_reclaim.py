@@ -6,6 +6,7 @@ from namenode.core.change import Change, Handlers, replace
 from namenode.core.edits import BlocksReclaimed, DoomPostponed, TreeDismantled
 from namenode.core.lookup import find_file_block, load_inode
 from namenode.core.records import ENTRY
+from namenode.core.sheet import ENTRIES
 from namenode.core.tables import View
 
 
@@ -18,7 +19,7 @@ def _dismantle(change: Change, edit: TreeDismantled) -> None:
         raise DataDamaged(f"directory {edit.inode_id} is taken apart but was never detached")
     entries = first_entries(writer, edit.inode_id, edit.limit)
     for entry, child_id in entries:
-        writer.delete(tables.ENTRIES, entry)
+        writer.set(ENTRIES, entry, None)
         change.discard(load_inode(writer, child_id), tables.read_number(due))
     left = directory.entry_count - len(entries)
     if left:

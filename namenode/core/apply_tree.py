@@ -3,17 +3,15 @@
 from typing import Any
 
 from dolmen.protocol.client_messages import EntryKind
-from namenode.core import tables
 from namenode.core.change import Change, Handlers, replace
 from namenode.core.edits import AttributesSet, DirectoryMade, EntryDeleted, EntryRenamed
 from namenode.core.lookup import find_child, load_inode
-from namenode.core.records import ENTRY, Entry, Inode
+from namenode.core.records import Entry, Inode
 
 
 def place(change: Change, inode_id: int, parent_id: int, name: str) -> None:
     """Write the entry at which an inode stands from now on."""
-    value = ENTRY.encode(Entry(inode_id, change.txid))
-    change.writer.put(tables.ENTRIES, tables.entry_key(parent_id, name), value)
+    change.set_entry(parent_id, name, Entry(inode_id, change.txid))
 
 
 def _make_directory(change: Change, edit: DirectoryMade) -> None:
@@ -42,7 +40,7 @@ def _rename(change: Change, edit: EntryRenamed) -> None:
     replaced_id = find_child(change.writer, edit.parent_id, edit.name)
     if replaced_id is not None:
         change.discard(load_inode(change.writer, replaced_id), edit.replaced_due_ms)
-    change.writer.delete(tables.ENTRIES, tables.entry_key(inode.parent_id, inode.name))
+    change.set_entry(inode.parent_id, inode.name, None)
     place(change, inode.inode_id, edit.parent_id, edit.name)
     change.touch_directory(inode.parent_id, -1, edit.time_ms)
     change.touch_directory(edit.parent_id, 1 if replaced_id is None else 0, edit.time_ms)
@@ -52,7 +50,7 @@ def _rename(change: Change, edit: EntryRenamed) -> None:
 
 def _delete(change: Change, edit: EntryDeleted) -> None:
     inode = load_inode(change.writer, edit.inode_id)
-    change.writer.delete(tables.ENTRIES, tables.entry_key(inode.parent_id, inode.name))
+    change.set_entry(inode.parent_id, inode.name, None)
     change.touch_directory(inode.parent_id, -1, edit.time_ms)
     change.discard(inode, edit.due_ms)
 

@@ -12,14 +12,13 @@ from namenode.core.lookup import load_inode, load_meta
 from namenode.core.records import (
     BLOCK,
     CONTENT,
-    INODE,
     META_KEY,
-    META_RECORD,
     Block,
     Content,
+    Entry,
     Inode,
 )
-from namenode.core.tables import Writer
+from namenode.core.sheet import COUNTERS, ENTRIES, INODES, Sheet
 
 replace = msgspec.structs.replace
 
@@ -30,7 +29,7 @@ Handlers = dict[type[Any], Callable[["Change", Any], None]]
 class Change:
     """What the functions that apply edits share: records are read and written through it."""
 
-    def __init__(self, writer: Writer, txid: int) -> None:
+    def __init__(self, writer: Sheet, txid: int) -> None:
         self.writer = writer
         self.txid = txid
         self.meta = load_meta(writer)
@@ -42,11 +41,11 @@ class Change:
     def store_meta(self) -> None:
         """Write the counters, which now include this transaction."""
         meta = replace(self.meta, applied_txid=self.txid)
-        self.writer.put(tables.META, META_KEY, META_RECORD.encode(meta))
+        self.writer.set(COUNTERS, META_KEY, meta)
 
     def put_inode(self, inode: Inode) -> None:
         """Store an inode."""
-        self.writer.put(tables.INODES, tables.number_key(inode.inode_id), INODE.encode(inode))
+        self.writer.set(INODES, tables.number_key(inode.inode_id), inode)
 
     def new_inode(self, inode: Inode) -> None:
         """Store an inode whose id was drawn for it."""
@@ -64,8 +63,12 @@ class Change:
 
     def delete_inode(self, inode_id: int) -> None:
         """Remove an inode, and its content if it has one."""
-        self.writer.delete(tables.INODES, tables.number_key(inode_id))
+        self.writer.set(INODES, tables.number_key(inode_id), None)
         self.writer.delete(tables.CONTENTS, tables.number_key(inode_id))
+
+    def set_entry(self, parent_id: int, name: str, entry: Entry | None) -> None:
+        """Have an entry in a directory, or none."""
+        self.writer.set(ENTRIES, tables.entry_key(parent_id, name), entry)
 
     def put_content(self, inode_id: int, data: bytes) -> None:
         """Store the bytes of an inline file, or remove them if there are none."""

@@ -16,7 +16,7 @@ from namenode.core import tables
 from namenode.core.files import BLOCK_SIZE_LIMIT_BYTES
 from namenode.core.lookup import load_meta
 from namenode.core.records import (
-    ANSWERED_REPLY,
+    ANSWERS,
     BLOCK,
     CONTENT,
     DATANODE,
@@ -245,13 +245,15 @@ class _Checker:
             yield f"inode {highest} exists, the next one would be {self._meta.next_inode_id}"
 
     def _answered_problems(self) -> Iterator[str]:
-        by_time = {key for key, _ in self._view.scan(tables.ANSWERED_TIMES)}
-        by_call = {
-            tables.number_key(ANSWERED_REPLY.decode(value).time_ms) + key
-            for key, value in self._view.scan(tables.ANSWERED)
-        }
-        if by_time != by_call:
-            yield f"{len(by_call)} replies are kept, {len(by_time)} of them in the order of age"
+        kept = {key: ANSWERS.decode(value) for key, value in self._view.scan(tables.ANSWERS)}
+        by_call = {tables.answers_age_key(record.filed_ms, key) for key, record in kept.items()}
+        by_age = {key for key, _ in self._view.scan(tables.ANSWERS_BY_AGE)}
+        if by_age != by_call:
+            yield f"{len(by_call)} records of answers are kept, {len(by_age)} in the order of age"
+        for key, record in kept.items():
+            for answer in record.answers:
+                if tables.answers_key(key[:16], answer.number) != key:
+                    yield f"the answer to call {answer.number} is among those to others"
 
     def _member_problems(self) -> Iterator[str]:
         datanodes = {

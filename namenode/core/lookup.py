@@ -25,12 +25,12 @@ from namenode.core.records import (
     INODE,
     LEASE,
     META_KEY,
-    META_RECORD,
     Block,
     Inode,
     Lease,
     Meta,
 )
+from namenode.core.sheet import ANSWERED, COUNTERS, ENTRIES, INODES, find_record
 from namenode.core.tables import View
 
 NUMBER_LIMIT = 1 << 64
@@ -41,10 +41,10 @@ Names = tuple[str, ...]
 
 def load_meta(view: View) -> Meta:
     """Return the counters of the namespace."""
-    value = view.get(tables.META, META_KEY)
-    if value is None:
+    meta = find_record(view, COUNTERS, META_KEY)
+    if meta is None:
         raise DataDamaged("the namespace has no meta record: it was never formatted")
-    return META_RECORD.recall(value)
+    return meta
 
 
 def trash_count(view: View) -> int:
@@ -56,8 +56,7 @@ def find_inode(view: View, inode_id: int) -> Inode | None:
     """Return an inode, or None."""
     if not 0 < inode_id < NUMBER_LIMIT:
         return None
-    value = view.get(tables.INODES, tables.number_key(inode_id))
-    return None if value is None else INODE.recall(value)
+    return find_record(view, INODES, tables.number_key(inode_id))
 
 
 def load_inode(view: View, inode_id: int) -> Inode:
@@ -130,8 +129,18 @@ def find_lease(view: View, inode_id: int) -> Lease | None:
 
 def find_child(view: View, parent_id: int, name: str) -> int | None:
     """Return the inode id at a name of a directory, or None."""
-    value = view.get(tables.ENTRIES, tables.entry_key(parent_id, name))
-    return None if value is None else ENTRY.recall(value).inode_id
+    entry = find_record(view, ENTRIES, tables.entry_key(parent_id, name))
+    return None if entry is None else entry.inode_id
+
+
+def find_answer(view: View, client_id: bytes, number: int) -> bytes | None:
+    """Return the reply to a call that was answered before, or None."""
+    kept = find_record(view, ANSWERED, tables.answers_key(client_id, number))
+    if kept is not None:
+        for answer in kept.answers:
+            if answer.number == number:
+                return answer.reply
+    return None
 
 
 def children(view: View, parent_id: int, after: str = "") -> Iterator[tuple[str, Inode]]:

@@ -67,12 +67,11 @@ from namenode.core import (
     membership,
     namespace,
     opening,
-    tables,
 )
 from namenode.core.case import Caller, Case, NamesystemSettings, World, check_owner
 from namenode.core.edits import CallAnswered, ClusterFormatted, EpochRaised
 from namenode.core.knowledge import Knowledge
-from namenode.core.lookup import NUMBER_LIMIT, load_meta
+from namenode.core.lookup import NUMBER_LIMIT, find_answer, load_meta
 from namenode.core.outcome import (
     Effect,
     FileOpened,
@@ -83,7 +82,6 @@ from namenode.core.outcome import (
     Waits,
 )
 from namenode.core.reclaim import Background, OpenedFiles, next_piece
-from namenode.core.records import ANSWERED_REPLY
 from namenode.core.tables import View
 
 _MUTATIONS: dict[type[Any], Callable[[Case, Any], Outcome | Waits]] = {
@@ -130,9 +128,9 @@ class Namesystem:
         case = self._case(call, view, now_ms)
         if not 0 < call.number < NUMBER_LIMIT:
             raise InvalidRequest("a mutation goes with a call number above 0")
-        answered = view.get(tables.ANSWERED, tables.answered_key(call.client_id, call.number))
+        answered = find_answer(view, call.client_id, call.number)
         if answered is not None:
-            return Outcome(decode_reply(ANSWERED_REPLY.decode(answered).reply))
+            return Outcome(decode_reply(answered))
         self._check_mode(type(call.request))
         outcome = decide(case, call.request)
         if isinstance(outcome, Waits) or not outcome.edits:

@@ -130,11 +130,19 @@ class Lease(Record, frozen=True):
     target_id: int = 0  # of a draft: the file that its blocks are meant for
 
 
-class Answered(Record, frozen=True):
+class Answer(Record, frozen=True):
     """The reply to a mutation, for its repetitions."""
 
+    number: int
     time_ms: int
     reply: bytes
+
+
+class Answers(Record, frozen=True):
+    """The answers to some calls of one client; `filed_ms` is where they stand by age."""
+
+    filed_ms: int
+    answers: tuple[Answer, ...]
 
 
 class Datanode(Record, frozen=True):
@@ -233,7 +241,7 @@ INODE = Codec(Inode)
 CONTENT = Codec(Content)
 BLOCK = Codec(Block)
 LEASE = Codec(Lease)
-ANSWERED_REPLY = Codec(Answered)
+ANSWERS = Codec(Answers)
 DATANODE = Codec(Datanode)
 STORAGE = Codec(Storage)
 REPLICA = Codec(Replica)

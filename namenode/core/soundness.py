@@ -19,7 +19,7 @@ DECODERS: dict[str, Callable[[bytes], Any]] = {
     tables.FILE_BLOCKS: bytes,
     tables.BLOCKS: records.BLOCK.decode,
     tables.LEASES: records.LEASE.decode,
-    tables.ANSWERED: records.ANSWERED_REPLY.decode,
+    tables.ANSWERS: records.ANSWERS.decode,
     tables.DATANODES: records.DATANODE.decode,
     tables.STORAGES: records.STORAGE.decode,
 }

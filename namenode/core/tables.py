@@ -47,10 +47,10 @@ BLOCKS = "blocks"
 """block id (8) → Block."""
 LEASES = "leases"
 """inode id (8) → Lease: the unpublished files and their writers."""
-ANSWERED = "answered"
-"""client id (16), call number (8) → Answered."""
-ANSWERED_TIMES = "answered_times"
-"""time ms (8), client id (16), call number (8) → empty: the same by age."""
+ANSWERS = "answers"
+"""client id (16), call number // ANSWERS_PER_RECORD (8) → Answers."""
+ANSWERS_BY_AGE = "answers_by_age"
+"""time ms (8), key in ANSWERS (24) → empty: the same by age."""
 DETACHED = "detached"
 """inode id (8) → due ms (8): directories cut off from the tree, still to be taken apart."""
 DOOMED = "doomed"
@@ -70,8 +70,8 @@ DURABLE_TABLES = (
     FILE_BLOCKS,
     BLOCKS,
     LEASES,
-    ANSWERED,
-    ANSWERED_TIMES,
+    ANSWERS,
+    ANSWERS_BY_AGE,
     DETACHED,
     DOOMED,
     UNHASHED,
@@ -85,6 +85,9 @@ STORAGE_BLOCKS = "storage_blocks"
 """storage number (4), block id (8) → empty: the inverse."""
 
 SOFT_TABLES = (REPLICAS, STORAGE_BLOCKS)
+
+ANSWERS_PER_RECORD = 16
+"""More of them save little more, and each call that comes alone writes all of them again."""
 
 _U64 = struct.Struct(">Q")
 _U64_U64 = struct.Struct(">QQ")
@@ -118,14 +121,14 @@ def file_block_key(inode_id: int, index: int) -> bytes:
     return _U64_U32.pack(inode_id, index)
 
 
-def answered_key(client_id: bytes, number: int) -> bytes:
-    """Return the key of a remembered reply."""
-    return client_id + _U64.pack(number)
+def answers_key(client_id: bytes, number: int) -> bytes:
+    """Return the key of the answers among which that to a call is kept."""
+    return client_id + _U64.pack(number // ANSWERS_PER_RECORD)
 
 
-def answered_time_key(time_ms: int, client_id: bytes, number: int) -> bytes:
-    """Return the key of a remembered reply in the order of age."""
-    return _U64.pack(time_ms) + client_id + _U64.pack(number)
+def answers_age_key(time_ms: int, key: bytes) -> bytes:
+    """Return the key, in the order of age, of answers that stand under `key`."""
+    return _U64.pack(time_ms) + key
 
 
 def doomed_key(due_ms: int, inode_id: int) -> bytes:

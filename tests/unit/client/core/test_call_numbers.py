@@ -1,7 +1,7 @@
 """The numbers of mutations."""
 
 from dolmen.client.core.call_numbers import NUMBERS_AHEAD, CallNumbers
-from namenode.core.apply import ANSWERED_PER_CLIENT_LIMIT
+from namenode.core.apply_answers import ANSWERED_PER_CLIENT_LIMIT
 
 
 def test_numbers_wait_for_the_oldest_that_has_no_answer() -> None:

@@ -14,15 +14,16 @@ from dolmen.protocol.client_messages import (
 from dolmen.protocol.control_messages import ClientCall
 from dolmen.protocol.errors import InvalidRequest, PathExists
 from dolmen.protocol.operator_messages import GetReport
-from namenode.core.apply import ANSWERED_PER_CLIENT_LIMIT
+from namenode.core.apply_answers import ANSWERED_PER_CLIENT_LIMIT
 from namenode.core.case import NamesystemSettings
-from namenode.core.tables import ANSWERED
+from namenode.core.records import ANSWERS as ANSWERS_RECORD
+from namenode.core.tables import ANSWERS, ANSWERS_PER_RECORD
 from tests.unit.namenode.core.driver import CLIENT, RIVAL, Driver
 
 
 def kept(driver: Driver) -> int:
     with driver.key_value.snapshot() as view:
-        return view.count(ANSWERED)
+        return sum(len(ANSWERS_RECORD.decode(value).answers) for _, value in view.scan(ANSWERS))
 
 
 def test_a_repeated_call_changes_nothing_and_is_answered_the_same() -> None:
@@ -69,10 +70,11 @@ def test_a_call_that_changed_nothing_is_not_kept() -> None:
 
 def test_only_the_last_replies_of_a_client_are_kept() -> None:
     driver = Driver(checked=False)
-    for number in (1, 2, 3, ANSWERED_PER_CLIENT_LIMIT + 1, ANSWERED_PER_CLIENT_LIMIT + 2):
+    later = ANSWERED_PER_CLIENT_LIMIT + ANSWERS_PER_RECORD
+    for number in (1, 2, 3, later + 1, later + 2):
         driver.do(CreateFile("/x"), number)
     driver.do(CreateFile("/x"), 1, RIVAL)
-    assert kept(driver) == 4
+    assert kept(driver) == 3
     driver.check()
 
 
@@ -86,17 +88,38 @@ def test_a_call_is_still_known_after_thousands_that_others_of_the_client_made_me
 
 def test_old_replies_are_forgotten_a_few_with_each_new_one() -> None:
     driver = Driver(NamesystemSettings(answered_life_ms=1000))
-    for _ in range(10):
-        driver.do(CreateFile("/x"))
+    for record in range(10):
+        driver.do(CreateFile("/x"), record * ANSWERS_PER_RECORD + 1)
     driver.now_ms += 1000
-    driver.do(CreateFile("/x"))
+    driver.do(CreateFile("/x"), 10 * ANSWERS_PER_RECORD + 1)
     assert kept(driver) == 11
     driver.now_ms += 1
-    driver.do(CreateFile("/x"))
+    driver.do(CreateFile("/x"), 11 * ANSWERS_PER_RECORD + 1)
     assert kept(driver) == 8
-    driver.do(CreateFile("/x"))
-    driver.do(CreateFile("/x"))
+    driver.do(CreateFile("/x"), 12 * ANSWERS_PER_RECORD + 1)
+    driver.do(CreateFile("/x"), 13 * ANSWERS_PER_RECORD + 1)
     assert kept(driver) == 4
+
+
+def test_an_old_reply_is_kept_as_long_as_a_young_one_of_the_same_record() -> None:
+    driver = Driver(NamesystemSettings(answered_life_ms=1000))
+    driver.do(CreateFile("/x"), 1)
+    driver.now_ms += 600
+    young = driver.do(CreateFile("/x"), 2)
+    driver.now_ms += 600
+    driver.do(CreateFile("/x"), ANSWERS_PER_RECORD)
+    assert driver.do(CreateFile("/x"), 2) == young
+    assert kept(driver) == 3
+    driver.now_ms += 600
+    driver.do(CreateFile("/x"), 2 * ANSWERS_PER_RECORD)
+    assert kept(driver) == 2
+
+
+def test_replies_whose_numbers_came_in_another_order_are_all_known() -> None:
+    driver = Driver()
+    numbers = (5, 3, 40, 4, 16, 15, 17, 1)
+    replies = {number: driver.do(CreateFile("/x"), number) for number in numbers}
+    assert all(driver.do(CreateFile("/x"), number) == replies[number] for number in numbers)
 
 
 @pytest.mark.parametrize("number", [0, -1, 1 << 64])

@@ -44,6 +44,7 @@ from namenode.core.records import (
     AdminState,
     Entry,
 )
+from namenode.core.sheet import Sheet
 from tests.unit.namenode.core.driver import Driver
 
 
@@ -96,7 +97,7 @@ def test_an_edit_that_this_software_does_not_know_is_refused() -> None:
 def test_a_sealed_namespace_knows_how_far_its_log_was_applied(driver: Driver) -> None:
     transaction = driver.key_value.begin()
     assert load_meta(transaction).applied_txid == len(driver.log)
-    seal(transaction, 40, b"digest")
+    seal(Sheet(transaction), 40, b"digest")
     meta = load_meta(transaction)
     assert (meta.applied_txid, meta.applied_digest) == (40, b"digest")
 
@@ -184,8 +185,8 @@ def first(driver: Driver, table: str) -> tuple[bytes, bytes]:
         tables.FILE_BLOCKS,
         tables.BLOCKS,
         tables.LEASES,
-        tables.ANSWERED,
-        tables.ANSWERED_TIMES,
+        tables.ANSWERS,
+        tables.ANSWERS_BY_AGE,
         tables.DETACHED,
         tables.DOOMED,
         tables.DATANODES,
