@@ -25,6 +25,7 @@ from namenode.core.edits import (
     AnyEdit,
     BlockAllocated,
     BlockCommitted,
+    DatanodeRegistered,
     DirectoryMade,
     FileCreated,
     FilePublished,
@@ -42,7 +43,7 @@ GROUPS_IN_FLIGHT = 50
 
 LENGTH_BYTES = 100 * MIB
 DATANODES = tuple(f"{number:032x}" for number in range(3))
-"""Ids, as a file's blocks name them."""
+"""Their ids."""
 
 
 def load(pipe: Connection, directory: Path, files: range, replication: int = 3) -> None:
@@ -122,6 +123,9 @@ def _made(view: View, now_ms: int, files: range) -> _Made:
 
 def _edits(made: _Made, files: range, replication: int) -> Iterator[AnyEdit]:
     """Return the edits of a group of files, and of their directory if it is new."""
+    if files.start == 0:
+        for number, datanode_id in enumerate(DATANODES, made.meta.next_datanode_number):
+            yield DatanodeRegistered(datanode_id, number, f"127.0.0.1:{1 + number}", "bench", "/")
     if made.is_new:
         where = (made.parent_id, ROOT_INODE_ID, made.directory)
         yield DirectoryMade(*where, 0o755, "bench", "bench", made.now_ms)

@@ -14,9 +14,9 @@ One client process makes all calls, and is about as busy as the namenode.
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 
-from benchmarks.figures import BYTES, MIB, PER_S, SECONDS, Line, Reading, compare
+from benchmarks.disk_bytes import tables_line
+from benchmarks.figures import MIB, PER_S, SECONDS, Line, Reading, compare
 from benchmarks.figures import MILLISECONDS as IN_MS
 from benchmarks.harness import Benchmark, Workshop
 from benchmarks.load_namespace import file_path
@@ -49,12 +49,6 @@ FILES_IN_FLIGHT = 64
 PARTS = 10
 LENGTH_BYTES = 100 * MIB_BYTES
 
-LEAST_BYTES = 131
-"""Of a file: its name (20), inode, parent and block id, stamp, length (8 each), two times and the
-time of the change (8 each), block and file digest (16 each), owner and group (5 each)."""
-
-BYTES_PER_FILE_AIM = 300.0
-
 EMPTY = "the same, empty"
 
 ROOT = "/"
@@ -69,19 +63,14 @@ async def run(workshop: Workshop) -> AsyncIterator[Line]:
     try:
         empty = await _Restarts.of(namenode, ROOT, for_s)
         rates = await _load(namenode, files)
-        tables_bytes = _taken_bytes(namenode.directory / "namespace") / files
+        name = f"{files:,} files"
+        on_disk = tables_line(name, namenode.directory, files)
         full = await _Restarts.of(namenode, file_path(files - 1), for_s)
     finally:
         namenode.kill()
-    name = f"{files:,} files"
     first = [rates[0]] * (PARTS - 1)
     yield compare(f"{name}: create one block", PER_S, rates[1:], ("the first tenth of them", first))
-    notes = f"log and checkpoints {_taken_bytes(namenode.directory) / files - tables_bytes:,.0f}"
-    yield compare(
-        f"{name}: on disk, each",
-        *(BYTES, [Reading(tables_bytes)], ("names, ids, times, digests", [Reading(LEAST_BYTES)])),
-        notes,
-    ).aiming_at(figure=BYTES_PER_FILE_AIM)
+    yield on_disk
     yield compare(f"{name}: memory", MIB, [full.memory], (EMPTY, [empty.memory]), full.own_memory)
     for what, ours, limit in (
         ("start", full.stopped_s, empty.stopped_s),
@@ -173,10 +162,6 @@ async def _make_one(
     datanode.stored(ReplicaReport(*replica, ReplicaState.FINALIZED, digest))
     last = CommittedBlock(*replica, digest)
     await connection.call(PublishFile(created.inode_id, path, last, digest), FileInfo)
-
-
-def _taken_bytes(directory: Path) -> int:
-    return sum(path.stat().st_blocks * 512 for path in directory.rglob("*") if path.is_file())
 
 
 def _room(sizes: Sizes) -> Room:

@@ -17,6 +17,7 @@ from pathlib import Path
 from random import Random
 
 from benchmarks.cluster import WITHIN_S, Daemon, NotInTime
+from benchmarks.disk_bytes import tables_line
 from benchmarks.figures import MIB as IN_MIB
 from benchmarks.figures import SECONDS, Line, Reading, compare
 from benchmarks.harness import Benchmark, Workshop
@@ -62,6 +63,7 @@ async def run(workshop: Workshop) -> AsyncIterator[Line]:
         yield compare(
             f"{name}: memory", IN_MIB, sides.memory[-len(bare) :], (BARE_NAME, bare_memory)
         ).aiming_at(figure=MEMORY_MIB)
+        yield tables_line(name, directory, files)
         walked, tables_mib, notes = await sides.walked()
         least = Reading(bare_memory[-1].value + tables_mib)
         yield compare(

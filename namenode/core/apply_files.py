@@ -15,6 +15,7 @@ from namenode.core.edits import (
     StampIssued,
 )
 from namenode.core.lookup import (
+    datanode_numbers,
     find_child,
     find_file_block,
     find_inode,
@@ -61,7 +62,7 @@ def _allocate(change: Change, edit: BlockAllocated) -> None:
             length_bytes=0,
             digest=b"",
             state=BlockState.UNDER_CONSTRUCTION,
-            expected=edit.expected,
+            expected=datanode_numbers(change.writer, edit.expected),
             offset_bytes=inode.length_bytes,
         )
     )
@@ -98,7 +99,8 @@ def _issue_stamp(change: Change, edit: StampIssued) -> None:
 
 def _update_pipeline(change: Change, edit: PipelineUpdated) -> None:
     block = load_block(change.writer, edit.block_id)
-    updated = replace(block, stamp=edit.stamp, issued_stamp=0, expected=edit.expected)
+    expected = datanode_numbers(change.writer, edit.expected)
+    updated = replace(block, stamp=edit.stamp, issued_stamp=0, expected=expected)
     change.put_block(updated)
 
 

@@ -39,10 +39,11 @@ from namenode.core.edits import (
 )
 from namenode.core.knowledge import Wish
 from namenode.core.leases import held_file
-from namenode.core.lookup import find_block, find_file_block, load_block
+from namenode.core.lookup import datanode_numbers, find_block, find_file_block, load_block
 from namenode.core.membership import is_datanode
 from namenode.core.outcome import BlocksDropped, Effect, LeaseTouched, Outcome, Waits
 from namenode.core.records import Block, BlockState, Inode
+from namenode.core.tables import View
 
 EXCLUDED_LIMIT = 1000
 """Datanodes that one call may exclude: more than any writer meets."""
@@ -230,7 +231,7 @@ def rebuild_pipeline(case: Case, request: RebuildPipeline) -> Outcome:
         raise StaleGeneration(
             f"block {format_block_id(block.block_id)} has stamp {block.stamp}, not {request.stamp}"
         )
-    _check_survivors(block, request.survivors)
+    _check_survivors(case.view, block, request.survivors)
     survivors = case.world.knowledge.targets_of(request.survivors)
     if not survivors:
         raise TooFewDatanodes(
@@ -254,15 +255,16 @@ def rebuild_pipeline(case: Case, request: RebuildPipeline) -> Outcome:
     return Outcome(reply, edits=(edit,), effects=(LeaseTouched(inode.inode_id),))
 
 
-def _check_survivors(block: Block, survivors: tuple[str, ...]) -> None:
+def _check_survivors(view: View, block: Block, survivors: tuple[str, ...]) -> None:
     if not survivors:
         raise InvalidRequest(
             f"a pipeline without survivors cannot be rebuilt: allocate block {block.index} again"
         )
-    if len(set(survivors)) < len(survivors) or not set(survivors) <= set(block.expected):
+    known = len(set(survivors)) == len(survivors) and all(is_datanode(view, s) for s in survivors)
+    if not known or not set(datanode_numbers(view, survivors)) <= set(block.expected):
         raise InvalidRequest(
-            f"the survivors must be datanodes of the pipeline of block "
-            f"{format_block_id(block.block_id)}: {', '.join(block.expected)}"
+            "the survivors must be different datanodes of the pipeline of block "
+            f"{format_block_id(block.block_id)}"
         )
 
 

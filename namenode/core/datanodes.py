@@ -151,6 +151,7 @@ class Datanodes:
     def __init__(self, patience: Patience, now_ms: int) -> None:
         self._patience = patience
         self._by_id: dict[str, DatanodeState] = {}
+        self._by_number: dict[int, DatanodeState] = {}
         self._by_storage: dict[int, DatanodeState] = {}
         self._seen_ms = now_ms
         self.ran_ms = 0
@@ -170,15 +171,17 @@ class Datanodes:
         """Return the datanode of this id, if it is known."""
         return self._by_id.get(datanode_id)
 
+    def numbered(self, numbers: Iterable[int]) -> list[DatanodeState]:
+        """Return the datanodes of these numbers, as records of blocks name them."""
+        return [self._by_number[number] for number in numbers]
+
     def holder(self, storage_number: int) -> DatanodeState | None:
         """Return the datanode that now has this storage."""
         return self._by_storage.get(storage_number)
 
     def expect(self, record: Datanode) -> None:
         """A datanode known from before the start: STALE, and waited for like one just heard."""
-        self._by_id[record.datanode_id] = self._state_of(
-            record, stale_since_ms=self.ran_ms + self._patience.stale_after_ms
-        )
+        self._keep(self._state_of(record, self.ran_ms + self._patience.stale_after_ms))
 
     def join(
         self, record: Datanode, request: RegisterDatanode, storages: Iterable[Storage]
@@ -202,7 +205,7 @@ class Datanodes:
         state.take_status(request.storages)
         if known is not None:
             self._forget_volumes(known, known.volumes)
-        self._by_id[record.datanode_id] = state
+        self._keep(state)
         self._by_storage |= dict.fromkeys(state.volumes, state)
         before = Liveness.LIVE if known is None else known.liveness
         return Change(state.datanode_id, Liveness.LIVE, before)
@@ -324,6 +327,9 @@ class Datanodes:
             if self.ran_ms - moved_ms < self._patience.dead_after_ms:
                 return f"datanode {state.datanode_id} has not reported in full yet"
         return None
+
+    def _keep(self, state: DatanodeState) -> None:
+        self._by_id[state.datanode_id] = self._by_number[state.number] = state
 
     def _state_of(self, record: Datanode, stale_since_ms: int) -> DatanodeState:
         state = DatanodeState(

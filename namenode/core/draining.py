@@ -76,7 +76,8 @@ class Draining:
             known = look_up(tables.view, tables.meta, block_id)
             if known.block is None or known.standing not in (Standing.OPEN, Standing.SETTLED):
                 continue
-            members = set(known.block.expected)
+            expected = self._datanodes.numbered(known.block.expected)
+            members = {datanode.datanode_id for datanode in expected}
             for row in rows_of(tables.soft, block_id):
                 datanode = self._datanodes.holder(row.storage_number)
                 if datanode is not None:

@@ -5,7 +5,7 @@ What is not there says why in the caller's terms: a missing name is NoSuchPath, 
 of a path NotADirectory.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -21,11 +21,13 @@ from namenode.core import tables
 from namenode.core.records import (
     BLOCK,
     CONTENT,
+    DATANODE,
     ENTRY,
     INODE,
     LEASE,
     META_KEY,
     Block,
+    Datanode,
     Inode,
     Lease,
     Meta,
@@ -97,6 +99,18 @@ def load_block(view: View, block_id: int) -> Block:
         name = format_block_id(block_id)
         raise DataDamaged(f"block {name} is named by a record or an edit and does not exist")
     return block
+
+
+def datanode_numbers(view: View, datanode_ids: Iterable[str]) -> tuple[int, ...]:
+    """Return the numbers of datanodes that must have registered."""
+    return tuple(_load_datanode(view, datanode_id).number for datanode_id in datanode_ids)
+
+
+def _load_datanode(view: View, datanode_id: str) -> Datanode:
+    value = view.get(tables.DATANODES, datanode_id.encode())
+    if value is None:
+        raise DataDamaged(f"datanode {datanode_id} is named by an edit and does not exist")
+    return DATANODE.recall(value)
 
 
 def find_file_block(view: View, inode_id: int, index: int) -> int | None:

@@ -16,7 +16,8 @@ import xxhash
 from dolmen.protocol.client_messages import EntryKind
 from dolmen.protocol.errors import MALFORMED, DataDamaged, UnsupportedVersion
 
-RECORD_FORMAT = 1
+RECORD_FORMAT = 2
+"""Format 1 named the datanodes of a block by their ids, in a hundred bytes."""
 _CHECK_BYTES = 4
 
 RECALLED = 1024
@@ -106,7 +107,7 @@ class Content(Record, frozen=True):
 
 
 class Block(Record, frozen=True):
-    """One block of one file. `expected` are the storages or datanodes its pipeline was given."""
+    """One block of one file. `expected` are the numbers of the datanodes its pipeline was given."""
 
     block_id: int
     inode_id: int
@@ -117,7 +118,7 @@ class Block(Record, frozen=True):
     state: BlockState
     issued_stamp: int = 0  # a stamp that was only issued, while a pipeline is rebuilt (rule 14)
     floor_bytes: int = 0
-    expected: tuple[str, ...] = ()  # datanode ids
+    expected: tuple[int, ...] = ()
     offset_bytes: int = 0  # of its first byte in the file
 
 
@@ -221,10 +222,11 @@ class Codec(Generic[R]):
         payload = value[:-_CHECK_BYTES]
         if not payload or xxhash.xxh32_digest(payload) != value[-_CHECK_BYTES:]:
             raise DataDamaged(f"a record of the namespace ({self._name}) fails its checksum")
-        if payload[0] > RECORD_FORMAT:
+        if payload[0] != RECORD_FORMAT:
+            fit = "a newer" if payload[0] > RECORD_FORMAT else "an older"
             raise UnsupportedVersion(
                 f"a record of the namespace has format {payload[0]}; "
-                f"this software knows {RECORD_FORMAT}: start a newer one"
+                f"this software knows {RECORD_FORMAT}: start {fit} one"
             )
         try:
             return self._decoder.decode(payload[1:])

@@ -128,7 +128,8 @@ class Redundancy:
     def expect(self, block: Block, now_ms: int) -> None:
         """A file was published: its pipelines' members will report within a moment."""
         until_ms = now_ms + self._options.publish_grace_ms
-        self._awaited[block.block_id] = (until_ms, frozenset(block.expected))
+        members = self._datanodes.numbered(block.expected)
+        self._awaited[block.block_id] = (until_ms, frozenset(d.datanode_id for d in members))
 
     def awaits(self, block_id: int, datanode_id: str) -> bool:
         """Return whether a replica of this block is about to be good on this datanode."""

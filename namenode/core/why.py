@@ -99,7 +99,7 @@ def _missing(trouble: Trouble, around: Circumstances) -> Why:
     if useless := [holding.datanode for holding in trouble.held]:
         return Why(f"only replicas that were never whole, or are too old, are on {_names(useless)}")
     told = ["no datanode that is here has it"]
-    if written := _known(trouble.block.expected, around):
+    if written := around.datanodes.numbered(trouble.block.expected):
         told.append(f"it was written to {_names(written)}")
     if away := [d for d in around.datanodes if d.liveness is Liveness.DEAD]:
         told.append(f"away is {_names(away)}")
@@ -175,7 +175,7 @@ def _repair(trouble: Trouble, around: Circumstances) -> Why:
     there = {datanode.datanode_id for datanode in have}
     finishing = [
         d
-        for d in _known(block.expected, around)
+        for d in around.datanodes.numbered(block.expected)
         if d.datanode_id not in there
         and d.liveness is Liveness.LIVE
         and around.redundancy.awaits(block.block_id, d.datanode_id)

@@ -90,8 +90,8 @@ class KnownDatanodes:
 
     def locations(self, block: Block, reader_host: str) -> tuple[ReplicaLocation, ...]:
         return tuple(
-            ReplicaLocation(datanode_id, "address:1", "host", "/rack")
-            for datanode_id in block.expected[: self.good_replicas(block)]
+            ReplicaLocation(self.datanodes[number - 1].datanode_id, "address:1", "host", "/rack")
+            for number in block.expected[: self.good_replicas(block)]
         )
 
 

@@ -78,9 +78,10 @@ def test_a_record_with_any_byte_changed_is_damage() -> None:
             ENTRY.decode(value[:place] + bytes((value[place] ^ 1,)) + value[place + 1 :])
 
 
-def test_a_record_of_a_newer_format_says_to_start_a_newer_software() -> None:
-    payload = bytes((RECORD_FORMAT + 1,)) + b"\x92\x07\x08"
-    with pytest.raises(UnsupportedVersion, match="newer"):
+@pytest.mark.parametrize(("step", "fit"), [(1, "a newer"), (-1, "an older")])
+def test_a_record_of_another_format_says_which_software_to_start(step: int, fit: str) -> None:
+    payload = bytes((RECORD_FORMAT + step,)) + b"\x92\x07\x08"
+    with pytest.raises(UnsupportedVersion, match=f"start {fit} one"):
         ENTRY.decode(payload + xxhash.xxh32_digest(payload))
 
 
