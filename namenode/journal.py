@@ -109,6 +109,8 @@ class Journal:
         self._waiting = WaitingRequests()
         self._work = asyncio.Event()
         self._closing = False
+        self._cancelled = False
+        self._appending = False
         self._now_ms = 0
         self._views = ExitStack()
         self._view: View | None = None
@@ -172,8 +174,7 @@ class Journal:
     async def run(self) -> None:
         """Work until `close`. Whatever it raises must end the process."""
         try:
-            while await self._has_work():
-                await self._run_batch()
+            await self._see_through()
         except DataDamaged as error:
             if _means_tables(error):
                 self._store.report_damage(error.message)
@@ -185,6 +186,26 @@ class Journal:
             if self._store.damage is not None:
                 await self._store.mark_damaged(self._store.damage)
 
+    async def _see_through(self) -> None:
+        """Work in a task that is cancelled with this one, but never while it appends: the append
+        goes on, and its end decides (rule 1)."""
+        working = asyncio.create_task(self._work_on())
+        try:
+            await asyncio.wait((working,))
+        except asyncio.CancelledError:
+            self._cancelled = True
+            if not self._appending:
+                working.cancel()
+            await asyncio.wait((working,))
+            if not working.cancelled():
+                working.result()
+            raise
+        working.result()
+
+    async def _work_on(self) -> None:
+        while not self._cancelled and await self._has_work():
+            await self._run_batch()
+
     def close(self) -> None:
         """Take no more requests; `run` returns when those that are queued are done."""
         self._closing = True
@@ -194,7 +215,8 @@ class Journal:
 
     async def _has_work(self) -> bool:
         """Wait for requests; False when the last one is done and no more may come."""
-        await asyncio.sleep(0)  # between two batches everybody else gets a turn
+        if self._queue:
+            await asyncio.sleep(0)  # between two batches everybody else gets a turn
         while not self._queue and not self._closing and self._store.damage is None:
             self._work.clear()
             await self._work.wait()
@@ -210,7 +232,7 @@ class Journal:
         decided = _Decided(transaction, Sheet(transaction), self._now_ms)
         try:
             self._decide_all(decided)
-            cancelled = await self._make_durable(decided)
+            await self._make_durable(decided)
             for answer in decided.answers:
                 self._give(answer)
         except BaseException:
@@ -220,8 +242,6 @@ class Journal:
         finally:
             transaction.abort()
         self.figures.batch_seconds.observe(asyncio.get_running_loop().time() - begun_s)
-        if cancelled:
-            raise asyncio.CancelledError
 
     def _decide_all(self, decided: _Decided) -> None:
         clock = asyncio.get_running_loop().time
@@ -265,29 +285,23 @@ class Journal:
         decided.groups.append(group)
         decided.length_bytes += group_bytes(group)
 
-    async def _make_durable(self, decided: _Decided) -> bool:
-        """Log and commit the batch; return whether this task was cancelled meanwhile."""
+    async def _make_durable(self, decided: _Decided) -> None:
+        """Log and commit the batch."""
         if not decided.groups:
-            return False
+            return
         batch = make_batch(self._store.log.position, self._store.epoch, decided.groups)
         seal(decided.sheet, batch.last_txid, batch.digest)
         clock = asyncio.get_running_loop().time
         begun_s = clock()
-        append = asyncio.ensure_future(self._store.log.append(batch))
-        cancelled = False
+        self._appending = True
         try:
-            await asyncio.shield(append)
-        except asyncio.CancelledError:
-            if append.cancelled():
-                raise
-            cancelled = True  # the append goes on: its end decides, then this task ends (rule 1)
-            await asyncio.wait((append,))
-            append.result()
+            await self._store.log.append(batch)
+        finally:
+            self._appending = False
         self.figures.append_seconds.observe(clock() - begun_s)
         self.figures.batch_edits.observe(len(decided.groups))
         decided.transaction.commit()
         self._end_view()  # whoever looks from now on sees the batch
-        return cancelled
 
     def _give(self, answer: _Answer) -> None:
         self._release(answer.effects)

@@ -169,10 +169,12 @@ class _Calls:
         if done.cancelled():
             return
         error = done.exception()
-        if error is None:
-            self._reply(number, done.result())
-        else:
+        if error is not None:
             self._fail(error)
+            return
+        self._reply(number, done.result())
+        if not self._running:  # nothing else is about to be sent with it
+            self._link.flush()
 
     def _reply(self, number: int, reply: bytes) -> None:
         if len(reply) > MESSAGE_LIMIT_BYTES:

@@ -48,12 +48,12 @@ MUTANTS = (
         (
             Change(
                 "namenode/journal.py",
-                "            cancelled = await self._make_durable(decided)\n"
+                "            await self._make_durable(decided)\n"
                 "            for answer in decided.answers:\n"
                 "                self._give(answer)\n",
                 "            for answer in decided.answers:\n"
                 "                self._give(answer)\n"
-                "            cancelled = await self._make_durable(decided)\n",
+                "            await self._make_durable(decided)\n",
             ),
         ),
     ),
