@@ -9,15 +9,15 @@ connections of the child's own.
 
 import asyncio
 import os
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, TypeVar
 
 import fsspec.asyn
 from fsspec.config import apply_config
 from fsspec.spec import _Cached
 from fsspec.utils import stringify_path
 
-from dolmen.client import Client
+from dolmen.client import Client, run_here
 from dolmen.client.opening import client_options, open_client
 from dolmen.client.url import SCHEME
 from dolmen.protocol.identifiers import parse_address
@@ -31,6 +31,9 @@ from fsspec_plugin.paths import (
     resolve_address,
     strip_protocol,
 )
+from fsspec_plugin.synchronous import cross, runs_here
+
+T = TypeVar("T")
 
 CLIENT_SETTINGS = (
     "retry_for",
@@ -114,6 +117,20 @@ class ClusterAccess(fsspec.asyn.AsyncFileSystem, metaclass=OneInstanceForEachClu
     async def _client(self) -> Client:
         return (await self._clients.get()).client
 
+    def _reached(self) -> Client | None:
+        """The client that synchronous callers share, if their thread can call by it."""
+        loop = self.loop
+        if loop is None or runs_here(loop):
+            return None
+        return self._clients.reached(loop)
+
+    def _call(self, begin: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Return what a coroutine returns that waits for nothing but calls to the namenode."""
+        loop = self.loop
+        if loop is None or self._reached() is None:
+            return cross(loop, begin)
+        return run_here(loop, begin())
+
     async def aclose(self) -> None:
         """Close the connections of the running loop; the next call opens new ones."""
         await self._clients.close()
@@ -146,7 +163,8 @@ class ClusterAccess(fsspec.asyn.AsyncFileSystem, metaclass=OneInstanceForEachClu
 
     async def _cluster_id(self) -> str:
         client = await self._client()
-        await client.connect()
+        if not client.was_reached:
+            await client.connect()
         return str(client.cluster.cluster_id)
 
     def __dask_tokenize__(self) -> tuple[str, ...]:

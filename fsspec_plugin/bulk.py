@@ -8,7 +8,7 @@ what arrives in a local file is compared with the file's own hash before it gets
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Coroutine, Iterable
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,6 +26,7 @@ from fsspec_plugin.access import named
 from fsspec_plugin.changes import Changes
 from fsspec_plugin.clients import FileWriter
 from fsspec_plugin.os_errors import to_os_error, translates_errors
+from fsspec_plugin.synchronous import cross
 
 PIECE_BYTES = 8 * 1024 * 1024
 """Read from or written to a local file at once: a few segments, so that their streams stay busy."""
@@ -64,13 +65,36 @@ class Bulk(Changes):
     async def _cat_file(
         self, path: Any, start: int | None = None, end: int | None = None, **kwargs: Any
     ) -> bytes:
-        async with (await self._connected()).transfers:
-            reader = await self._open_reader(path)
-            try:
-                first, stop, _ = slice(start, end).indices(reader.length_bytes)
-                return bytes(await reader.read_at(first, max(0, stop - first)))
-            finally:
-                await reader.close()
+        return await self._read_part(path, await self._open_reader(path), start, end)
+
+    def cat_file(
+        self, path: Any, start: int | None = None, end: int | None = None, **kwargs: Any
+    ) -> bytes:
+        """Return the bytes of a file, or of a part of it."""
+        if "timeout" in kwargs:
+            found: bytes = fsspec.asyn.sync(self.loop, self._cat_file, path, start, end, **kwargs)
+            return found
+        reader: Reader = self._call(lambda: self._open_reader(path))
+
+        def read() -> Coroutine[Any, Any, bytes]:
+            return self._read_part(path, reader, start, end)
+
+        return self._call(read) if reader.info.inline else cross(self.loop, read)
+
+    @translates_errors
+    async def _read_part(
+        self, path: Any, reader: Reader, start: int | None, end: int | None
+    ) -> bytes:
+        """Return a range of a file, and close it."""
+        try:
+            first, stop, _ = slice(start, end).indices(reader.length_bytes)
+            length = max(0, stop - first)
+            if reader.info.inline:
+                return bytes(await reader.read_at(first, length))
+            async with (await self._connected()).transfers:
+                return bytes(await reader.read_at(first, length))
+        finally:
+            await reader.close()
 
     async def _cat(self, path: Any, recursive: bool = False, **kwargs: Any) -> Any:
         if recursive:
@@ -191,6 +215,28 @@ class Bulk(Changes):
         if not self._intrans:  # else what refuses it is to be heard before the commit
             kwargs["coming_bytes"] = memoryview(value).nbytes
         await self._store(path, pieces(), _is_exclusive(mode), **kwargs)
+
+    def pipe_file(self, path: Any, value: Buffer, mode: str = "overwrite", **kwargs: Any) -> None:
+        """Write a whole file."""
+        if "timeout" in kwargs:
+            fsspec.asyn.sync(self.loop, self._pipe_file, path, value, mode, **kwargs)
+            return
+        length_bytes = memoryview(value).nbytes
+        client = None if self._intrans else self._reached()
+        if client is not None and client.keeps_inline(length_bytes):
+            self._call(lambda: self._store_inline(path, value, _is_exclusive(mode), **kwargs))
+        else:
+            cross(self.loop, lambda: self._pipe_file(path, value, mode, **kwargs))
+
+    @translates_errors
+    async def _store_inline(
+        self, path: Any, value: Buffer, exclusive: bool, **options: Any
+    ) -> None:
+        """Write a file that the namenode keeps itself, by one call."""
+        options["coming_bytes"] = memoryview(value).nbytes
+        writer = await self._open_writer(path, exclusive, **options)
+        await writer.write(value)
+        await self._publish(path, writer)
 
     async def _put_file(
         self,

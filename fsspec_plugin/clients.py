@@ -71,6 +71,11 @@ class Clients:
             self._of_loop[loop] = Connected(client, turns, writers, lifetime)
         return self._of_loop[loop]
 
+    def reached(self, loop: asyncio.AbstractEventLoop) -> Client | None:
+        """Return a loop's client, asked from any thread, once it has reached its namenode."""
+        connected = self._of_loop.get(loop) if self._pid == os.getpid() else None
+        return connected.client if connected and connected.client.was_reached else None
+
     async def close(self) -> None:
         """Close the running loop's client, if it has one."""
         self._forget_what_is_gone()

@@ -16,7 +16,7 @@ from fsspec_plugin.growing import Growing
 from fsspec_plugin.layers import CompressedFile, text_file
 from fsspec_plugin.reading import DolmenFile
 from fsspec_plugin.streaming import AsyncReadFile, AsyncWriteFile
-from fsspec_plugin.synchronous import synchronous
+from fsspec_plugin.synchronous import crossing, staying
 from fsspec_plugin.writing import DolmenWriteFile
 
 MODES = ("rb", "wb", "xb", "ab")
@@ -32,29 +32,29 @@ class DolmenFileSystem(Growing):
     `hedged_share`, `read_memory`, `write_memory`, `short_circuit`.
     """
 
-    info = synchronous(Growing._info)
-    exists = synchronous(Growing._exists)
-    isdir = synchronous(Growing._isdir)
-    isfile = synchronous(Growing._isfile)
-    ls = synchronous(Growing._ls)
-    mkdir = synchronous(Growing._mkdir)
-    makedirs = synchronous(Growing._makedirs)
-    rm = synchronous(Growing._rm)
-    rm_file = synchronous(Growing._rm_file)
-    rmdir = synchronous(Growing._rmdir)
-    touch = synchronous(Growing._touch)
-    mv = synchronous(Growing._mv)
-    mv_file = synchronous(Growing._mv_file)
-    checksum = synchronous(Growing._checksum)
-    ukey = synchronous(Growing._ukey)
-    created = synchronous(Growing._created)
-    modified = synchronous(Growing._modified)
-    set_replication = synchronous(Growing._set_replication)
-    chmod = synchronous(Growing._chmod)
-    chown = synchronous(Growing._chown)
-    truncate = synchronous(Growing._truncate)
-    concat = synchronous(Growing._concat)
-    recover_lease = synchronous(Growing._recover_lease)
+    info = staying(Growing._info)
+    exists = staying(Growing._exists)
+    isdir = staying(Growing._isdir)
+    isfile = staying(Growing._isfile)
+    ls = crossing(Growing._ls)
+    mkdir = staying(Growing._mkdir)
+    makedirs = staying(Growing._makedirs)
+    rm = crossing(Growing._rm)
+    rm_file = staying(Growing._rm_file)
+    rmdir = staying(Growing._rmdir)
+    touch = crossing(Growing._touch)
+    mv = crossing(Growing._mv)
+    mv_file = staying(Growing._mv_file)
+    checksum = staying(Growing._checksum)
+    ukey = staying(Growing._ukey)
+    created = staying(Growing._created)
+    modified = staying(Growing._modified)
+    set_replication = staying(Growing._set_replication)
+    chmod = staying(Growing._chmod)
+    chown = staying(Growing._chown)
+    truncate = crossing(Growing._truncate)
+    concat = crossing(Growing._concat)
+    recover_lease = crossing(Growing._recover_lease)
 
     def open(
         self,

@@ -1,6 +1,6 @@
 """Files that grow and shrink where they stand: opened to append, or visibly, cut and joined."""
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from dolmen.client import AppendWriter
@@ -9,6 +9,7 @@ from fsspec_plugin.access import named
 from fsspec_plugin.bulk import Bulk
 from fsspec_plugin.clients import FileWriter
 from fsspec_plugin.os_errors import translates_errors
+from fsspec_plugin.synchronous import cross
 
 SHAPE = ("replication", "block_size_bytes", "mode")
 
@@ -29,6 +30,18 @@ class Growing(Bulk):
                 raise ValueError("a file is visible at once, or at the end of a transaction")
             return await self._open_visible(path, exclusive=mode == "xb", **options)
         return await self._open_writer(path, mode == "xb", **options)
+
+    def _open_to_write_and_wait(self, path: Any, mode: str, **options: Any) -> FileWriter:
+        """Do that for a synchronous caller."""
+
+        def begin() -> Coroutine[Any, Any, FileWriter]:
+            return self._open_to_write(path, mode, **options)
+
+        client = self._reached()
+        grows = mode == "ab" or options.get("visible")
+        if client is None or grows or not client.keeps_inline(0):
+            return cross(self.loop, begin)
+        return self._call(begin)
 
     async def _open_to_append(self, path: Any, *, deferred: bool, **options: Any) -> FileWriter:
         connected = await self._connected()

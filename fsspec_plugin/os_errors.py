@@ -8,7 +8,7 @@ users expect another one. The original error stays as `__cause__`.
 import asyncio
 import errno
 import functools
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -73,7 +73,9 @@ def translating(asked: object = None) -> Iterator[None]:
         raise OSError(errno.ECANCELED, message, str(asked)) from error
 
 
-def translates_errors(method: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[T]]:
+def translates_errors(
+    method: Callable[..., Coroutine[Any, Any, T]],
+) -> Callable[..., Coroutine[Any, Any, T]]:
     """Make an async method, whose first argument is a path, raise OSErrors."""
 
     @functools.wraps(method)

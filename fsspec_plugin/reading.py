@@ -22,7 +22,6 @@ from dolmen.protocol.checksums import CHUNK_BYTES
 from fsspec_plugin.entries import Entry, describe
 from fsspec_plugin.os_errors import translating
 from fsspec_plugin.readahead import MIB, Readahead
-from fsspec_plugin.synchronous import cross
 
 if TYPE_CHECKING:
     from fsspec_plugin.filesystem import DolmenFileSystem
@@ -72,7 +71,7 @@ class DolmenFile(io.BufferedIOBase):
         self.closed = False
 
     def _open(self) -> None:
-        reader: Reader = cross(self.fs.loop, lambda: self.fs._open_reader(self.path))
+        reader: Reader = self.fs._call(lambda: self.fs._open_reader(self.path))
         if self._reader is not None and _identity(reader) != _identity(self._reader):
             message = "the file was replaced since it was opened, before this process was forked"
             raise OSError(errno.ESTALE, message, self.path)

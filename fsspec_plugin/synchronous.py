@@ -1,13 +1,15 @@
-"""From a caller's thread into the loop's and back, for methods that do little else.
+"""How a synchronous caller has a coroutine run: in its own thread, else in the loop's.
 
-fsspec's own way makes two futures, chained across the threads, and an event for each call: as much
-work as a call to the namenode is. A lock that is released when the task is done does the same.
+What waits for calls to the namenode alone runs where it is called (`run_here`), once the namenode
+was reached. All else crosses into the loop's thread and back. For that fsspec's own way makes two
+futures, chained across the threads, and an event for each call: as much work as a call to the
+namenode is. A lock that is released when the task is done does the same.
 """
 
 import asyncio
 import functools
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from fsspec.asyn import sync
@@ -15,8 +17,22 @@ from fsspec.asyn import sync
 T = TypeVar("T")
 
 
-def synchronous(method: Callable[..., Awaitable[T]]) -> Callable[..., T]:
-    """Return the synchronous twin of an async method of a filesystem."""
+def staying(method: Callable[..., Coroutine[Any, Any, T]]) -> Callable[..., T]:
+    """Return the synchronous twin of an async method that waits for the namenode alone."""
+
+    @functools.wraps(method)
+    def called(self: Any, *args: Any, **kwargs: Any) -> T:
+        if "timeout" in kwargs:
+            answer: T = sync(self.loop, method, self, *args, **kwargs)
+        else:
+            answer = self._call(lambda: method(self, *args, **kwargs))
+        return answer
+
+    return called
+
+
+def crossing(method: Callable[..., Coroutine[Any, Any, T]]) -> Callable[..., T]:
+    """Return the synchronous twin of any async method of a filesystem."""
 
     @functools.wraps(method)
     def called(self: Any, *args: Any, **kwargs: Any) -> T:
@@ -29,26 +45,24 @@ def synchronous(method: Callable[..., Awaitable[T]]) -> Callable[..., T]:
     return called
 
 
-def cross(loop: asyncio.AbstractEventLoop | None, begin: Callable[[], Awaitable[T]]) -> T:
+def cross(loop: asyncio.AbstractEventLoop | None, begin: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Return what a coroutine on that loop returns, or raise what it raises."""
-    if loop is None or _runs_here(loop):
+    if loop is None or runs_here(loop):
         answer: T = sync(loop, begin)  # which says why not
     else:
         answer = _Crossing(begin).wait(loop)
     return answer
 
 
-def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:
-    try:
-        return asyncio.get_running_loop() is loop
-    except RuntimeError:
-        return False
+def runs_here(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether we are in that loop's own thread."""
+    return asyncio._get_running_loop() is loop
 
 
 class _Crossing:
     """One call on its way to the loop and back."""
 
-    def __init__(self, begin: Callable[[], Awaitable[Any]]) -> None:
+    def __init__(self, begin: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         self._begin = begin
         self._done = threading.Lock()
         self._task: asyncio.Future[Any] | None = None

@@ -14,12 +14,13 @@ import os
 import sys
 import threading
 import warnings
+from collections.abc import Coroutine
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 import fsspec.asyn
 
-from dolmen.client import AppendWriter
+from dolmen.client import AppendWriter, Writer
 from dolmen.protocol.checksums import Buffer
 from fsspec_plugin.clients import FileWriter, keep_for_ever
 from fsspec_plugin.os_errors import translating
@@ -59,8 +60,8 @@ class DolmenWriteFile(io.BufferedIOBase):
         self._failure: BaseException | None = None
         self._collected = False
         self._loop = fs.loop
-        self._writer: FileWriter | None = cross(
-            fs.loop, lambda: fs._open_to_write(path, mode, deferred=not autocommit, **options)
+        self._writer: FileWriter | None = fs._open_to_write_and_wait(
+            path, mode, deferred=not autocommit, **options
         )
         assert self._writer is not None
         self._length_bytes: int = self._writer.length_bytes
@@ -178,7 +179,15 @@ class DolmenWriteFile(io.BufferedIOBase):
 
     def _publish(self) -> None:
         gathered, self._gathered = self._gathered, bytearray()
-        cross(self._loop, lambda: self._write_and_publish(gathered))
+
+        def publish() -> Coroutine[Any, Any, None]:
+            return self._write_and_publish(gathered)
+
+        writer = self._writer
+        if isinstance(writer, Writer) and writer.stays_inline(len(gathered)):
+            self.fs._call(publish)
+        else:
+            cross(self._loop, publish)
         self._writer = None
 
     async def _write_and_publish(self, data: Buffer) -> None:

@@ -5,5 +5,6 @@ from dolmen.client.client import Client
 from dolmen.client.options import ClientOptions
 from dolmen.client.reader import Reader
 from dolmen.client.writer import Writer
+from dolmen.runtime.lines import run_here
 
-__all__ = ["AppendWriter", "Client", "ClientOptions", "Reader", "Writer"]
+__all__ = ["AppendWriter", "Client", "ClientOptions", "Reader", "Writer", "run_here"]

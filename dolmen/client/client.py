@@ -125,6 +125,16 @@ class Client:
         near = await self._links.local.look(block.replicas)
         return tuple(one.datanode_id for one in block.replicas if one.datanode_id in near)
 
+    @property
+    def was_reached(self) -> bool:
+        """Whether the namenode ever answered this client."""
+        return self._namenode.was_reached
+
+    def keeps_inline(self, length_bytes: int) -> bool:
+        """Whether the namenode, which has been reached, keeps files of this length itself."""
+        limit_bytes = self.cluster.inline_limit_bytes if self.was_reached else 0
+        return 0 < limit_bytes >= length_bytes
+
     def draw_name(self) -> str:
         """Return a name that nobody else has, for something temporary."""
         return self._machine.random.randbytes(8).hex()

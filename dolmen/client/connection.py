@@ -1,30 +1,38 @@
 """The control connection to the namenode: opened when needed, opened again when it breaks.
 
-A call is repeated, with full jitter, until it is answered or `retry_for` is over. A mutation keeps
-its call number over all attempts, so that it happens once however often it arrives (rule 7). What
-is raised in the end says what is known: a refusal is raised as it came; NamenodeUnreachable means
-that nothing was done; OutcomeUnknown that a mutation left us and no answer came back.
+A call is repeated, with full jitter, until it is answered or `retry_for` is over (`attempts`). A
+mutation keeps its call number over all attempts, so that it happens once however often it arrives
+(rule 7).
 
 All callers share one connection and one attempt to open it; each has its own schedule, so that they
-do not return in step. A namenode that never answered this client gets FIRST_CONTACT_S instead of
-`retry_for`: it is more likely a wrong address than a restart.
+do not return in step. Threads that wait make their first attempt over `Lines` of their own. A
+namenode that never answered this client gets FIRST_CONTACT_S instead of `retry_for`: it is more
+likely a wrong address than a restart.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from random import Random
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from dolmen import __version__
+from dolmen.client.attempts import Attempts, Bearing
 from dolmen.client.core.call_numbers import CallNumbers
 from dolmen.client.options import ClientOptions
-from dolmen.client.patience import Patience
 from dolmen.protocol.client_messages import (
     MUTATIONS,
     AllocateBlock,
+    CheckCreation,
     ClientReply,
     ClientRequest,
+    Delete,
+    GetInfo,
+    ListDirectory,
+    MakeDirectory,
+    OpenFile,
     PublishFile,
+    Rename,
+    SetAttributes,
+    StoreFile,
 )
 from dolmen.protocol.control_messages import (
     CLIENT_ID_BYTES,
@@ -38,24 +46,17 @@ from dolmen.protocol.control_messages import (
 )
 from dolmen.protocol.draft_messages import ExtendFile
 from dolmen.protocol.errors import (
-    DolmenError,
     InvalidRequest,
-    NamenodeUnreachable,
-    OutcomeUnknown,
     PeerLost,
     TryAgain,
     UnsupportedVersion,
     WrongCluster,
 )
+from dolmen.runtime.lines import Line, Lines, loop_of_this_thread
 from dolmen.runtime.machine import Machine
 from dolmen.runtime.transport import Connection
 
 R = TypeVar("R", bound=ClientReply)
-T = TypeVar("T")
-
-FIRST_CONTACT_S = 3.0
-"""An error about a wrong address comes within 5 s, also from a command that a busy machine takes a
-second or more to load; and a namenode just starting is still found."""
 
 SHORTEST_OPENING_S = 0.5
 """The last attempt at a first contact has at least so long: the two together stay below 5 s."""
@@ -70,15 +71,24 @@ nothing are answered after at most a group commit or two."""
 
 _WAITING = frozenset({PublishFile, AllocateBlock, ExtendFile})
 
+_OVER_LINES = frozenset(
+    {
+        GetInfo,
+        ListDirectory,
+        OpenFile,
+        CheckCreation,
+        MakeDirectory,
+        StoreFile,
+        Rename,
+        Delete,
+        SetAttributes,
+    }
+)
+"""What a thread may ask over a line: calls that are answered soon, and of which the client keeps
+nothing, no lease above all, for those that come later."""
+
 WAITING_PATIENCE_S = 20.0
 """Longer than the 10 s for which a namenode lets a call wait for blocks to be complete."""
-
-
-class _Bearing(NamedTuple):
-    """What a caller bears: how long (None: as long as set for the client), and what not at all."""
-
-    retry_for_s: float | None = None
-    final: tuple[type[TryAgain], ...] = ()
 
 
 class NamenodeConnection:
@@ -98,6 +108,7 @@ class NamenodeConnection:
         self._opening: asyncio.Task[Connection] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._turns = asyncio.Semaphore(CALLS_IN_FLIGHT)
+        self._lines = Lines(self._open_line)
         self._first_contact_by_s = 0.0
         self._closed = False
 
@@ -129,7 +140,7 @@ class NamenodeConnection:
 
     async def connect(self) -> None:
         """Reach the namenode, or raise NamenodeUnreachable in time."""
-        await _Attempts(self, None, _Bearing()).until_done(self._open_once)
+        await Attempts(self, None, Bearing()).until_done(self._open_once)
 
     async def call(
         self,
@@ -143,42 +154,80 @@ class NamenodeConnection:
 
         Refusals that are `final` are raised at once: the caller knows something better to do.
         """
-        bearing = _Bearing(retry_for_s, final)
+        bearing = Bearing(retry_for_s, final)
+        loop = loop_of_this_thread()
+        if loop is not None:
+            return self._call_and_wait(loop, request, expected, bearing)
         if type(request) not in MUTATIONS:
-            return await self._ask(request, 0, expected, bearing)
+            return await self._ask(self._sign(0, request), expected, bearing)
         while self._numbers.are_too_far_ahead:
             self._was_answered.clear()
             await self._was_answered.wait()
         number = self._numbers.draw()
         try:
-            return await self._ask(request, number, expected, bearing)
+            return await self._ask(self._sign(number, request), expected, bearing)
         finally:
             self._numbers.answered(number)
             self._was_answered.set()
 
-    async def _ask(
-        self, request: ClientRequest, number: int, expected: type[R], bearing: _Bearing
+    def _call_and_wait(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        request: ClientRequest,
+        expected: type[R],
+        bearing: Bearing,
     ) -> R:
-        payload = encode_call(ClientCall(self._client_id, number, self.user, request))
-        patience_s = WAITING_PATIENCE_S if type(request) in _WAITING else CALL_PATIENCE_S
-        attempts = _Attempts(self, request, bearing)
+        """Do the same in a thread that is not the loop's: over a line, else in the loop."""
+        line = self._lines.take(loop) if type(request) in _OVER_LINES else None
+        if line is None:
+            later = self.call(
+                request, expected, retry_for_s=bearing.retry_for_s, final=bearing.final
+            )
+            return asyncio.run_coroutine_threadsafe(later, loop).result()
+        begun_s = loop.time()
+        call = line.sign(self.user, request)
+        try:
+            return self._expect(expected, call, self._lines.ask(line, call, CALL_PATIENCE_S))
+        except (TryAgain, PeerLost) as error:
+            if isinstance(error, bearing.final):
+                raise
+        again = self._ask(call, expected, bearing, begun_s)
+        return asyncio.run_coroutine_threadsafe(again, loop).result()
+
+    def _sign(self, number: int, request: ClientRequest) -> ClientCall:
+        return ClientCall(self._client_id, number, self.user, request)
+
+    async def _ask(
+        self,
+        call: ClientCall,
+        expected: type[R],
+        bearing: Bearing,
+        begun_s: float | None = None,
+    ) -> R:
+        """Have a call answered; if it has `begun_s`, a first attempt was made elsewhere."""
+        payload = encode_call(call)
+        patience_s = WAITING_PATIENCE_S if type(call.request) in _WAITING else CALL_PATIENCE_S
+        attempts = Attempts(self, call.request, bearing, begun_s)
+        attempts.left_us = begun_s is not None and call.number > 0
 
         async def attempt() -> Reply:
             async with self._turns:
                 connection = await self._open_once()
-                attempts.left_us = number > 0
+                attempts.left_us = call.number > 0
                 return await self._answered(connection, payload, patience_s)
 
-        reply = await attempts.until_done(attempt)
+        return self._expect(expected, call, await attempts.until_done(attempt))
+
+    def _expect(self, expected: type[R], call: ClientCall, reply: Reply) -> R:
         if not isinstance(reply, expected):
-            raise InvalidRequest(
-                f"{self.address} answered {type(request).__name__} with {type(reply).__name__}"
-            )
+            asked = type(call.request).__name__
+            raise InvalidRequest(f"{self.address} answered {asked} with {type(reply).__name__}")
         return reply
 
     async def close(self) -> None:
         """Close; calls under way and later ones fail."""
         self._closed = True
+        self._lines.close()
         if self._opening is not None:
             self._opening.cancel()
             await asyncio.wait([self._opening])
@@ -242,19 +291,33 @@ class NamenodeConnection:
     async def _connect_and_greet(self, limit_s: float) -> Connection:
         connection = await self._machine.transport.connect(self.address, limit_s)
         try:
-            known = self._greeting.cluster_id if self._greeting else ""
-            payload = encode_call(Greet(PROTOCOL_VERSION, "client", known, b""))
-            greeting = decode_reply(await connection.call(payload, limit_s))
-            if not isinstance(greeting, Greeting):
-                raise InvalidRequest(f"{self.address} answered a greeting with something else")
-            self._check(greeting, known)
+            self._greeting = self._greeted(await connection.call(self._greet(), limit_s))
         except BaseException:
             await connection.close()
             raise
-        self._greeting = greeting
         return connection
 
-    def _check(self, greeting: Greeting, known: str) -> None:
+    def _open_line(self) -> Line:
+        """Open one more connection, for a thread that waits for it to be open."""
+        limit_s = self._connect_timeout_s
+        connection = self._machine.connect_blocking(self.address, limit_s)
+        try:
+            self._greeted(connection.call(self._greet(), limit_s))
+        except BaseException:
+            connection.close()
+            raise
+        return Line(connection, self._machine.random.randbytes(CLIENT_ID_BYTES))
+
+    def _greet(self) -> bytes:
+        known = self._greeting.cluster_id if self._greeting else ""
+        return encode_call(Greet(PROTOCOL_VERSION, "client", known, b""))
+
+    def _greeted(self, reply: bytes) -> Greeting:
+        """Return what a namenode answered that is the one we mean."""
+        greeting = decode_reply(reply)
+        if not isinstance(greeting, Greeting):
+            raise InvalidRequest(f"{self.address} answered a greeting with something else")
+        known = self._greeting.cluster_id if self._greeting else ""
         if known and greeting.cluster_id != known:
             raise WrongCluster(
                 f"the namenode at {self.address} now belongs to cluster {greeting.cluster_id};"
@@ -266,65 +329,4 @@ class NamenodeConnection:
                 f" protocol {greeting.protocol_version}, this client (Dolmen {__version__})"
                 f" {PROTOCOL_VERSION}: bring both to one version"
             )
-
-
-class _Attempts:
-    """The attempts at one call, and what is known when they end in vain."""
-
-    def __init__(
-        self,
-        connection: NamenodeConnection,
-        request: ClientRequest | None,
-        bearing: _Bearing,
-    ) -> None:
-        self._connection = connection
-        self._what = "connect" if request is None else type(request).__name__
-        own_s = bearing.retry_for_s
-        self._retry_for_s = connection.retry_for_s if own_s is None else own_s
-        self._final = bearing.final
-        self.left_us = False
-        """A mutation has been sent, and whether it was done is not known."""
-
-    async def until_done(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Return what an attempt returns; raise what the last one means."""
-        begun_s = asyncio.get_running_loop().time()
-        patience: Patience | None = None  # the first attempt is nearly always the only one
-        if not self._connection.was_reached:
-            self._connection.expect_first_contact(begun_s + FIRST_CONTACT_S)
-        while True:
-            try:
-                return await attempt()
-            except (TryAgain, PeerLost) as error:
-                if isinstance(error, self._final):
-                    raise
-                if patience is None:
-                    patience = Patience(self._connection.random, self._retry_for_s, begun_s)
-                patience.for_s = self._patience_s()
-                if not patience.left_s:
-                    raise self._conclude(error) from error
-            await patience.pause()
-
-    def _patience_s(self) -> float:
-        if self._connection.was_reached:
-            return self._retry_for_s
-        return min(self._retry_for_s, FIRST_CONTACT_S)
-
-    def _conclude(self, error: TryAgain | PeerLost) -> DolmenError:
-        if isinstance(error, TryAgain):
-            return error
-        address = self._connection.address
-        if self.left_us:
-            return OutcomeUnknown(
-                f"the namenode at {address} was lost after {self._what} was sent, and did not"
-                f" return within {self._retry_for_s:g} s: whether it was done is unknown"
-            )
-        if self._connection.was_reached:
-            return NamenodeUnreachable(
-                f"the namenode at {address} was lost and did not return within"
-                f" {self._retry_for_s:g} s; {self._what} was not done: {error.message}"
-            )
-        reason = error.message.removeprefix(f"cannot connect to {address}: ")
-        return NamenodeUnreachable(
-            f"no namenode answers at {address} ({reason}): name the right address (URL, --at,"
-            " DOLMEN_URL), or start one (`dolmen up` does on this machine)"
-        )
+        return greeting

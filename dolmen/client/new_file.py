@@ -50,6 +50,10 @@ class NewFile:
         """The hash of the bytes taken so far."""
         return self._hasher.digest()
 
+    def stays_inline(self, coming_bytes: int) -> bool:
+        """Whether the file, as long as that with what is to come, is published in one call."""
+        return self._cutting is None and len(self._kept) + coming_bytes <= self._limit_bytes
+
     async def begin(self, coming_bytes: int | None) -> None:
         """Raise what would refuse the file if it were published now.
 
@@ -69,7 +73,7 @@ class NewFile:
         """Take the next bytes. Waits while enough segments are on their way."""
         view = memoryview(data).cast("B")
         if self._cutting is None:
-            if len(self._kept) + len(view) <= self._limit_bytes:
+            if self.stays_inline(len(view)):
                 self._kept += view
                 self._hasher.update(view)
                 return

@@ -66,8 +66,7 @@ class Reader:
         self._check(offset, len(buffer))
         length = max(0, min(len(buffer), self.length_bytes - offset))
         if self.info.inline:
-            buffer[:length] = self._content[offset : offset + length]
-            return length
+            return self.read_into_at_hand(offset, buffer)
         whole = _Range(offset, buffer[:length])
         streams = min(self._streams, -(-length // self.piece_bytes))
         if streams <= 1:
@@ -85,11 +84,17 @@ class Reader:
     def read_at_hand(self, offset: int, length: int) -> bytes | None:
         """Return the bytes of a short range in any thread, without waiting for anything; None if
         that cannot be."""
+        if self.info.inline:
+            return self._content[offset : offset + length]
         return self._pieces.at_hand.read(offset, length)
 
     def read_into_at_hand(self, offset: int, buffer: memoryview) -> int:
         """Fill `buffer` from `offset` on in any thread, as far as that needs no waiting; return
         how far."""
+        if self.info.inline:
+            content = self._content[offset : offset + len(buffer)]
+            buffer[: len(content)] = content
+            return len(content)
         return self._pieces.at_hand.read_into(offset, buffer)
 
     async def read_ranges(

@@ -32,6 +32,10 @@ class Writer(WriterLife):
         """xxh3-128 of the bytes taken so far: of the whole file, after `close`."""
         return self._file.content_hash
 
+    def stays_inline(self, coming_bytes: int) -> bool:
+        """Whether the file, as long as that with what is to come, is published in one call."""
+        return self._file.stays_inline(coming_bytes)
+
     async def write(self, data: Buffer) -> None:
         """Take the next bytes. Returns when they are copied or sent: the buffer may be reused.
 

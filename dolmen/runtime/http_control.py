@@ -18,7 +18,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from dolmen.protocol.control_messages import MESSAGE_LIMIT_BYTES
 from dolmen.protocol.errors import InvalidRequest, PeerLost
-from dolmen.runtime.control_link import ControlLink
+from dolmen.runtime.control_link import UPGRADE_HEADERS, ControlLink
 from dolmen.runtime.transport import Session
 
 logger = logging.getLogger(__name__)
@@ -38,9 +38,6 @@ connection may be seen late."""
 
 FAREWELL_S = 0.5
 """How long what was sent may take to go out when a connection is closed."""
-
-UPGRADE_HEADERS = {hdrs.CONNECTION: hdrs.UPGRADE, hdrs.UPGRADE: "dolmen"}
-"""With these both sides agree on what the connection is from then on."""
 
 _SWITCHING = "\r\n".join(
     ("HTTP/1.1 101 Switching Protocols", *map(": ".join, UPGRADE_HEADERS.items()), "", "")

@@ -29,6 +29,7 @@ from dolmen.protocol.block_messages import HEAD_LIMIT_BYTES
 from dolmen.protocol.errors import InvalidRequest, PeerLost
 from dolmen.protocol.identifiers import parse_address
 from dolmen.runtime.bodies import Progress
+from dolmen.runtime.control_link import UPGRADE_HEADERS
 from dolmen.runtime.http_bodies import (
     FIELD_LIMIT_BYTES,
     HEAD_HEADER,
@@ -37,7 +38,7 @@ from dolmen.runtime.http_bodies import (
     OutgoingPayload,
     ReceivedBody,
 )
-from dolmen.runtime.http_control import UPGRADE_HEADERS, HttpConnection
+from dolmen.runtime.http_control import HttpConnection
 from dolmen.runtime.http_listener import HttpListener, Served, listen
 from dolmen.runtime.listening_sockets import reset_at_close
 from dolmen.runtime.metrics import Status

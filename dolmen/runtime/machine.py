@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from random import Random
 from typing import Protocol, TypeVar
 
+from dolmen.protocol.errors import PeerLost
 from dolmen.runtime.disk import Disk
 from dolmen.runtime.file_passing import ALONE, FilePassing
 from dolmen.runtime.key_value import KeyValueStore
-from dolmen.runtime.transport import Transport
+from dolmen.runtime.transport import BlockingConnection, Transport
 
 T = TypeVar("T")
 
@@ -22,6 +23,11 @@ class Background(Protocol):
     """Runs synchronous work beside the event loop (a thread; at once in the simulation)."""
 
     def __call__(self, work: Callable[[], T]) -> Awaitable[T]: ...
+
+
+def nobody_waits(address: str, timeout_s: float) -> BlockingConnection:
+    """Open no connection: where time is virtual no thread may wait."""
+    raise PeerLost(f"no thread may wait for {address}")
 
 
 @dataclass(frozen=True)
@@ -40,3 +46,5 @@ class Machine:
     host_name: str
     file_passing: FilePassing = ALONE
     """How it meets other processes of its host."""
+    connect_blocking: Callable[[str, float], BlockingConnection] = nobody_waits
+    """Opens a control connection for a thread that waits."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
+from dolmen.runtime.blocking_connection import connect_blocking
 from dolmen.runtime.file_passing import ALONE, FilePassing
 from dolmen.runtime.http_transport import HttpTransport
 from dolmen.runtime.lmdb_key_value import LmdbStore
@@ -36,6 +37,7 @@ def real_machine(own_hosts: Iterable[str] = ()) -> Machine:
         boot_id=_boot_id(),
         host_name=socket.gethostname(),
         file_passing=_file_passing(),
+        connect_blocking=connect_blocking,
     )
 
 

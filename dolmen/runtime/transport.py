@@ -138,6 +138,17 @@ class Connection(Protocol):
         """Close it; calls in flight end with PeerLost."""
 
 
+class BlockingConnection(Protocol):
+    """The client's side of a control connection for threads that wait, one at a time."""
+
+    def call(self, payload: bytes, timeout_s: float) -> bytes:
+        """Send one call and return its reply. PeerLost: broken, or no reply within `timeout_s`; and
+        then this connection is of no more use."""
+
+    def close(self) -> None:
+        """Close it. Idempotent."""
+
+
 @dataclass(frozen=True)
 class Answered:
     """The reply to a bulk exchange, while its body is read."""

@@ -1,0 +1,154 @@
+"""What a synchronous program asks the namenode itself, over connections of its threads."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from dolmen.local_cluster import LocalCluster
+from dolmen.runtime.lines import LINES_MAX
+from fsspec_plugin import DolmenFileSystem
+from tests.integration.relay import Relay, relay_to
+
+THREADS = 3 * LINES_MAX
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[LocalCluster]:
+    with LocalCluster(datanodes=1, replication=1) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def relay(cluster: LocalCluster) -> Iterator[Relay]:
+    with relay_to(cluster.filesystem().port) as relay:
+        yield relay
+
+
+@pytest.fixture
+def fs(relay: Relay) -> Iterator[DolmenFileSystem]:
+    """A filesystem that has reached its namenode, behind the relay."""
+    fs = DolmenFileSystem("127.0.0.1", relay.port, skip_instance_cache=True)
+    assert fs.ls("/") == []
+    yield fs
+    for entry in fs.ls("/", detail=False):
+        fs.rm(entry, recursive=True)
+
+
+def make_file(fs: DolmenFileSystem, path: str, content: bytes) -> None:
+    with fs.open(path, "wb") as file:
+        file.write(content)
+
+
+def remove(fs: DolmenFileSystem) -> None:
+    fs.rm_file("/f")
+    assert not fs.exists("/f")
+
+
+def rename(fs: DolmenFileSystem) -> None:
+    fs.mv_file("/f", "/g")
+    assert fs.cat_file("/g") == b"content"
+
+
+def make_directory(fs: DolmenFileSystem) -> None:
+    fs.mkdir("/d")
+    assert fs.isdir("/d")
+
+
+def store(fs: DolmenFileSystem) -> None:
+    fs.pipe_file("/new", b"new", mode="create")
+    assert fs.cat_file("/new") == b"new"
+
+
+def set_mode(fs: DolmenFileSystem) -> None:
+    fs.chmod("/f", 0o600)
+    assert fs.info("/f")["mode"] == 0o600
+
+
+CHANGES = [remove, rename, make_directory, store, set_mode]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+def test_a_change_whose_replies_are_lost_is_done_once(
+    fs: DolmenFileSystem, relay: Relay, change: Callable[[DolmenFileSystem], None]
+) -> None:
+    make_file(fs, "/f", b"content")
+    relay.lose_replies(2)  # the one over the line, and the first of the loop
+    change(fs)
+
+
+def test_a_file_whose_replies_are_lost_is_published_once(
+    fs: DolmenFileSystem, relay: Relay
+) -> None:
+    with fs.open("/f", "xb") as file:
+        file.write(b"content")
+        relay.lose_replies(1)
+    assert fs.cat_file("/f") == b"content"
+
+
+def test_a_question_whose_reply_is_lost_is_asked_again(fs: DolmenFileSystem, relay: Relay) -> None:
+    make_file(fs, "/f", b"content")
+    for _ in range(3):
+        relay.lose_replies(1)
+        assert fs.info("/f")["size"] == len(b"content")
+        relay.lose_replies(1)
+        assert fs.cat_file("/f") == b"content"
+
+
+def test_a_synchronous_program_uses_one_connection_more(fs: DolmenFileSystem, relay: Relay) -> None:
+    for number in range(20):
+        make_file(fs, f"/{number}", b"content")
+        assert fs.isfile(f"/{number}")
+    assert relay.connections == 2
+
+
+def test_many_threads_are_answered_each_for_itself(fs: DolmenFileSystem, relay: Relay) -> None:
+    def work(number: int) -> bool:
+        path, content = f"/{number}", b"%d" % number * number
+        for _ in range(10):
+            make_file(fs, path, content)
+            assert fs.cat_file(path) == content
+            assert fs.info(path)["size"] == len(content)
+            fs.rm_file(path)
+            assert not fs.exists(path)
+        return True
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        assert all(threads.map(work, range(THREADS)))
+    assert relay.connections <= 1 + LINES_MAX
+
+
+def test_a_thread_whose_own_loop_runs_may_call(fs: DolmenFileSystem) -> None:
+    async def cell_of_a_notebook() -> None:
+        here = asyncio.get_running_loop()
+        make_file(fs, "/f", b"content")
+        with fs.open("/f") as file:
+            assert file.read() == b"content"
+        assert asyncio.get_running_loop() is here
+
+    asyncio.run(cell_of_a_notebook())
+
+
+def test_refusals_are_those_of_any_file_system(fs: DolmenFileSystem) -> None:
+    make_file(fs, "/f", b"content")
+    with pytest.raises(FileNotFoundError, match="/none"):
+        fs.info("/none")
+    with pytest.raises(FileExistsError, match="/f"):
+        fs.open("/f", "xb")
+    with pytest.raises(IsADirectoryError, match="/"):
+        fs.open("/", "rb")
+    with pytest.raises(FileExistsError, match="/f"):
+        fs.pipe_file("/f", b"other", mode="create")
+    assert fs.cat_file("/f", 1, -1) == b"onten"
+
+
+def test_a_closed_filesystem_calls_over_new_connections(fs: DolmenFileSystem, relay: Relay) -> None:
+    make_file(fs, "/f", b"content")
+    before = relay.connections
+    loop = fs.loop
+    assert loop is not None
+    asyncio.run_coroutine_threadsafe(fs.aclose(), loop).result()
+    assert fs.cat_file("/f") == b"content"
+    assert fs.cat_file("/f") == b"content"
+    assert relay.connections == before + 2
