@@ -23,6 +23,7 @@ from dolmen.client.hints import Hints
 from dolmen.client.leases import LeaseKeeper
 from dolmen.client.links import Links
 from dolmen.client.local_replicas import LocalFigures, LocalReplicas
+from dolmen.client.new_file import store_at_once
 from dolmen.client.operator import Operator
 from dolmen.client.options import ClientOptions
 from dolmen.client.pages import directory_pages, tree_pages
@@ -325,8 +326,11 @@ class Client:
 
     async def write_file(self, path: str, data: Buffer, *, exclusive: bool = False) -> FileInfo:
         """Write a whole file in one step."""
+        request = CreateFile(path, exclusive=exclusive)
+        if (info := await store_at_once(self._links, request, data)) is not None:
+            return info
         length_bytes = memoryview(data).nbytes
-        writer = await self.open_writer(path, exclusive=exclusive, coming_bytes=length_bytes)
+        writer = await open_writer(self._links, request, length_bytes)
         async with writer:
             await writer.write(data)
         return writer.info

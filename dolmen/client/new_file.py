@@ -7,7 +7,7 @@ A file that ends within the namenode's `inline_limit` goes there by one call, wi
 from dolmen.client.cutting import Cutting
 from dolmen.client.links import Links
 from dolmen.client.written_file import WrittenFile
-from dolmen.protocol.checksums import Buffer, ContentHasher
+from dolmen.protocol.checksums import Buffer, ContentHasher, content_hash
 from dolmen.protocol.client_messages import (
     CheckCreation,
     CommittedBlock,
@@ -124,3 +124,16 @@ class NewFile:
         self._cutting = Cutting(self._links, file, created.block_size_bytes, self._hasher.update)
         if kept:
             await self._cutting.put(kept)
+
+
+async def store_at_once(links: Links, create: CreateFile, data: Buffer) -> FileInfo | None:
+    """Have a file that is short stand at its path, whole, without a writer, which would cost as
+    much again as the call; None if it is not short."""
+    if not links.namenode.was_reached:
+        await links.namenode.connect()
+    limit_bytes = links.namenode.greeting.inline_limit_bytes
+    if not limit_bytes or memoryview(data).nbytes > limit_bytes:
+        return None
+    content = bytes(data)
+    request = StoreFile(create, content, content_hash(content))
+    return await links.namenode.call(request, FileInfo)
