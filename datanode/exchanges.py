@@ -114,11 +114,11 @@ class BlockService:
         except DolmenError as error:
             self.figures.timings.failed(name, error)
             LOG.info("refused %s: %s", incoming.peer_host, error)
-            return Outgoing(refusal_of(error), ok=False)
+            return Outgoing(refusal_of(error))
         except OSError as error:
             self.figures.timings.failed(name, error)
             LOG.error("an exchange failed: %s", error)
-            return Outgoing(refusal_of(DataDamaged(f"the disk failed: {error}")), ok=False)
+            return Outgoing(refusal_of(DataDamaged(f"the disk failed: {error}")))
         finally:
             self.figures.timings.took(name, clock() - begun_s)
             self.load -= 1

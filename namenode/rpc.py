@@ -95,7 +95,7 @@ class NamenodeService:
     async def exchange(self, incoming: Incoming) -> Outgoing:
         """See Service: a namenode holds no blocks."""
         error = InvalidRequest("this is a namenode: blocks are with the datanodes")
-        return Outgoing(refusal_of(error), ok=False)
+        return Outgoing(refusal_of(error))
 
 
 class NamenodeSession:

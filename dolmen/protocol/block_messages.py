@@ -1,5 +1,4 @@
-"""The heads of bulk exchanges with a datanode: `/blocks/...`, a small head and a streamed body each
-way.
+"""The heads of bulk exchanges with a datanode: a small head and a streamed body each way.
 
 A head is one struct; bytes of blocks only ever travel in bodies. A reply head is one of the replies
 below or a `Refusal`. Writing the same segment twice changes nothing, and segments may arrive in any
@@ -18,7 +17,7 @@ from dolmen.protocol.errors import (
 )
 
 SEGMENT_LIMIT_BYTES = 16 * 1024 * 1024
-"""A larger segment would need a head with more checksums than an HTTP header should carry."""
+"""A larger segment would need a head with more checksums than HEAD_LIMIT_BYTES."""
 
 RANGES_LIMIT = 256
 """Ranges in one read; a reader with more asks again."""

@@ -15,7 +15,8 @@ from http.client import HTTPConnection, HTTPException
 from dolmen.protocol.control_messages import MESSAGE_LIMIT_BYTES
 from dolmen.protocol.errors import InvalidRequest, PeerLost
 from dolmen.protocol.identifiers import parse_address
-from dolmen.runtime.control_link import HEAD, UPGRADE_HEADERS
+from dolmen.runtime.control_link import HEAD
+from dolmen.runtime.upgrades import CONTROL, upgrade_headers
 
 RECEIVED_BYTES = 64 * 1024
 """Received at once: most replies whole."""
@@ -94,7 +95,7 @@ def connect_blocking(address: str, timeout_s: float) -> SocketConnection:
     host, port = parse_address(address)
     asking = HTTPConnection(host, port, timeout=timeout_s)
     try:
-        asking.request("GET", "/rpc", headers=UPGRADE_HEADERS)
+        asking.request("GET", "/rpc", headers=upgrade_headers(CONTROL))
         with asking.getresponse() as response:
             own, status = asking.sock, response.status
     except (OSError, HTTPException) as error:

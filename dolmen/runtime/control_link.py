@@ -18,9 +18,6 @@ from dolmen.protocol.control_messages import MESSAGE_LIMIT_BYTES
 HEAD = struct.Struct(">QI")
 """Number of the call, length of the payload."""
 
-UPGRADE_HEADERS = {"Connection": "Upgrade", "Upgrade": "dolmen"}
-"""With these both sides agree on what the connection is from then on."""
-
 UNSENT_LIMIT_BYTES = 1024 * 1024
 """Of what the peer has not taken yet; beyond that nobody is to send more."""
 

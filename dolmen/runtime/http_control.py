@@ -13,13 +13,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import aiohttp
-from aiohttp import hdrs, web
+from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from dolmen.protocol.control_messages import MESSAGE_LIMIT_BYTES
 from dolmen.protocol.errors import InvalidRequest, PeerLost
-from dolmen.runtime.control_link import UPGRADE_HEADERS, ControlLink
+from dolmen.runtime.control_link import ControlLink
 from dolmen.runtime.transport import Session
+from dolmen.runtime.upgrades import CONTROL, switching
 
 logger = logging.getLogger(__name__)
 
@@ -39,10 +40,6 @@ connection may be seen late."""
 FAREWELL_S = 0.5
 """How long what was sent may take to go out when a connection is closed."""
 
-_SWITCHING = "\r\n".join(
-    ("HTTP/1.1 101 Switching Protocols", *map(": ".join, UPGRADE_HEADERS.items()), "", "")
-).encode()
-
 
 @dataclass(frozen=True)
 class Watch:
@@ -52,11 +49,6 @@ class Watch:
     heard: Callable[[], None]  # calls have come whole
 
 
-def asks_for_control(request: web.BaseRequest) -> bool:
-    """Return whether a request asks for a control connection."""
-    return request.headers.get(hdrs.UPGRADE, "").lower() == UPGRADE_HEADERS[hdrs.UPGRADE]
-
-
 async def serve_control(
     request: web.BaseRequest, open_session: Callable[[], Session], watch: Watch
 ) -> None:
@@ -64,7 +56,7 @@ async def serve_control(
     transport = request.transport
     if transport is None:
         return
-    transport.write(_SWITCHING)
+    transport.write(switching(CONTROL))
     session = open_session()
     calls = _Calls((transport, request.protocol), session, watch)
     try:

@@ -1,46 +1,33 @@
-"""The serving half of the HTTP transport: one port, `/rpc` for control and `/blocks/...` for bulk.
+"""The serving half of the HTTP transport: one port, where `/rpc` becomes a control connection and
+`/blocks` a bulk connection.
 
 Requests are refused before anything else is looked at when a web page may be behind them (rule 32):
-an `Origin` that is not our own, or a `Host` that is no name of ours. A body is sent and read under
-a progress deadline. While a request's body is still arriving, the loss of the peer shows in reading
-it; after that, it cancels the exchange. Who may stay connected is decided by `crowd`.
+an `Origin` that is not our own, or a `Host` that is no name of ours. Who may stay connected is
+decided by `crowd`, also after a connection has left HTTP.
 """
 
 import asyncio
-import base64
-import binascii
-import logging
 import socket
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import aiohttp
 from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler
 
-from dolmen.protocol.errors import DolmenError, PeerLost
 from dolmen.protocol.identifiers import format_address
-from dolmen.runtime.bodies import Progress, SourceFailed
+from dolmen.runtime.bulk_link import BulkLink
+from dolmen.runtime.bulk_serving import BulkServing, BulkWatch
 from dolmen.runtime.crowd import Crowd, CrowdLimits, Doing
 from dolmen.runtime.descriptors import descriptor_limit
-from dolmen.runtime.http_bodies import (
-    FIELD_LIMIT_BYTES,
-    HEAD_HEADER,
-    LOST,
-    READ_BUFFER_BYTES,
-    ReceivedBody,
-    send_body,
-)
-from dolmen.runtime.http_control import Watch, asks_for_control, serve_control
+from dolmen.runtime.http_control import Watch, serve_control
 from dolmen.runtime.http_status import PATHS, status_page
 from dolmen.runtime.listening_sockets import BACKLOG, listening_socket, reset
 from dolmen.runtime.metrics import Status
-from dolmen.runtime.transport import Incoming, Outgoing, Service
-
-logger = logging.getLogger(__name__)
+from dolmen.runtime.transport import Service
+from dolmen.runtime.upgrades import BULK, CONTROL, switching, take_socket
 
 IDLE_S = 60.0
 """Longer than any client keeps a pooled connection, so that it is the client that closes it."""
@@ -60,10 +47,6 @@ HEADERS_LIMIT = 64
 
 UNREAD_LIMIT_BYTES = 64 * 1024 * 1024
 """Of half heads and half frames, all connections together: sixty reports on their way at once."""
-
-LINGER_S = 1.0
-"""How long the rest of a body is read and dropped after an early answer: a connection reset before
-the peer has read the answer would take the answer with it. The peer stops as soon as it has it."""
 
 CLOSE_S = 0.6
 """What control connections get to close in, then exchanges to end in, then once more to be
@@ -125,9 +108,6 @@ class _Server(web.Server):
         self._options: dict[str, Any] = {
             "access_log": None,
             "keepalive_timeout": IDLE_S * 2,  # `crowd` comes first
-            "lingering_time": LINGER_S,
-            "read_bufsize": READ_BUFFER_BYTES,
-            "max_field_size": FIELD_LIMIT_BYTES,
             "max_headers": HEADERS_LIMIT,
             "auto_decompress": False,
         }
@@ -145,10 +125,6 @@ class _Server(web.Server):
         self.listener.connection_lost(handler)
 
 
-class _PeerGone(PeerLost):
-    """Whoever asked does not wait for the answer: a reader that is cancelled. It is no event."""
-
-
 class HttpListener:
     """A service that listens on one port."""
 
@@ -162,8 +138,7 @@ class HttpListener:
         self._sweeping: asyncio.TimerHandle | None = None
         self._http = _Server(self)
         self._accepting: asyncio.Server | None = None
-        self._exchanges: dict[object, tuple[asyncio.Task[None], ReceivedBody]] = {}
-        self._lingering: dict[object, aiohttp.StreamReader] = {}
+        self._bulk: dict[BulkLink, tuple[BulkServing, asyncio.Task[None]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._controls: set[asyncio.Task[None]] = set()
         self._ended = False
@@ -182,15 +157,29 @@ class HttpListener:
             control.cancel()
         if self._controls:
             await asyncio.wait(self._controls, timeout=CLOSE_S)
+        await self._end_bulk()
         await self._http.shutdown(CLOSE_S)
 
     def abort(self) -> None:
         self._stop_accepting()
         for task in self._tasks:
             task.cancel()
+        for serving, _ in self._bulk.values():
+            serving.reset()
         for handler in self._http.connections:
             if handler.transport is not None:
                 reset(handler.transport)
+
+    async def _end_bulk(self) -> None:
+        """Let exchanges that are under way end, for a moment."""
+        for serving, _ in self._bulk.values():
+            serving.finish()
+        tasks = [task for _, task in self._bulk.values()]
+        if tasks:
+            await asyncio.wait(tasks, timeout=CLOSE_S)
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
 
     def _stop_accepting(self) -> None:
         self._ended = True
@@ -215,19 +204,13 @@ class HttpListener:
         else:
             _reset_connection(self.crowd.came(handler, self._clock()))
 
-    def received(self, handler: RequestHandler, length_bytes: int) -> None:
+    def received(self, connection: Hashable, length_bytes: int) -> None:
         """Bytes have arrived; too many that make no sense yet cost a connection."""
-        _reset_connection(self.crowd.received(handler, length_bytes))
+        _reset_connection(self.crowd.received(connection, length_bytes))
 
     def connection_lost(self, handler: RequestHandler) -> None:
-        """The peer is gone: nobody waits for the answer, and no rest of its body will come."""
+        """The peer is gone, or the connection has left HTTP."""
         self.crowd.gone(handler)
-        lingering = self._lingering.pop(handler, None)
-        if lingering is not None:
-            lingering.feed_eof()
-        task, body = self._exchanges.get(handler, (None, None))
-        if task is not None and body is not None and body.complete:
-            task.cancel()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request: the one place where a path means something."""
@@ -240,11 +223,11 @@ class HttpListener:
                 return refusal
             if request.path == "/rpc":
                 return await self._control(request, task)
+            if request.path == "/blocks":
+                return self._begin_bulk(request) if _asks_for(request, BULK) else _leave_http(BULK)
             self._does(request, Doing.BUSY)
             if request.path in PATHS and self._served.status is not None:
                 return status_page(request, self._served.status, self.crowd)
-            if request.path.startswith("/blocks/"):
-                return await self._exchange(request, task)
             return _plain(404, "there is nothing at this path")
         finally:
             self._tasks.discard(task)
@@ -278,8 +261,8 @@ class HttpListener:
     async def _control(
         self, request: web.BaseRequest, task: asyncio.Task[None]
     ) -> web.StreamResponse:
-        if not asks_for_control(request):
-            return _plain(426, "this is where control connections begin")
+        if not _asks_for(request, CONTROL):
+            return _leave_http(CONTROL)
         self._does(request, Doing.FRESH)  # until it has said something
         self._controls.add(task)
         watch = Watch(
@@ -293,64 +276,32 @@ class HttpListener:
             self._controls.discard(task)
         return _broken_off(request)  # HTTP is over on this connection
 
-    async def _exchange(
-        self, request: web.BaseRequest, task: asyncio.Task[None]
-    ) -> web.StreamResponse:
-        if request.method not in (hdrs.METH_GET, hdrs.METH_PUT):
-            return _plain(405, "blocks are read by GET and written by PUT")
-        if request.can_read_body and request.content_length is None:
-            return _plain(411, "a body must say its length")
-        try:
-            head = base64.b64decode(request.headers.get(HEAD_HEADER, ""), validate=True)
-        except (binascii.Error, ValueError):
-            return _plain(400, f"the header {HEAD_HEADER} is not base64")
-        peer_host = request.remote or ""
-        body = ReceivedBody(
-            request.content, request.content_length or 0, peer_host, self._served.stall_s
-        )
-        self._exchanges[request.protocol] = task, body
-        try:
-            outgoing = await self._served.service.exchange(Incoming(head, body, peer_host))
-            return await self._answer(request, outgoing, early=not body.complete)
-        except _PeerGone:
-            return _broken_off(request)
-        except DolmenError as error:  # of the peer, or of what the answer's bytes came from
-            if request.transport is not None:
-                logger.warning("exchange with %s failed: %s", peer_host, error)
-            return _broken_off(request)
-        finally:
-            self._exchanges.pop(request.protocol, None)
+    def _begin_bulk(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Give the connection to a task of its own, for bulk exchanges."""
+        if request.transport is not None and not self._ended:
+            link = BulkLink(take_socket(request.transport))
+            does = partial(self._link_does, link)
+            watch = BulkWatch(partial(self.received, link), does)
+            served = self._served
+            serving = BulkServing(link, served.service, request.remote or "", served.stall_s, watch)
+            does(Doing.FRESH)
+            task = asyncio.create_task(serving.run(switching(BULK)))
+            self._bulk[link] = serving, task
+            task.add_done_callback(lambda _: self._link_ended(link))
+        return _broken_off(request)  # HTTP is over on this connection
 
-    async def _answer(
-        self, request: web.BaseRequest, outgoing: Outgoing, *, early: bool
-    ) -> web.StreamResponse:
-        response = web.StreamResponse(status=200 if outgoing.ok else 409)
-        response.headers[HEAD_HEADER] = base64.b64encode(outgoing.head).decode()
-        response.content_length = outgoing.body.length_bytes if outgoing.body else 0
-        if early and request.transport is not None:
-            response.force_close()
-            self._lingering[request.protocol] = request.content
-        try:
-            async with asyncio.timeout(self._served.stall_s) as deadline:
-                writer = await response.prepare(request)
-                assert writer is not None
-                if outgoing.body is not None:
-                    await send_body(outgoing.body, writer, Progress(self._served.stall_s, deadline))
-                await response.write_eof()
-        except TimeoutError:
-            raise PeerLost(
-                f"{request.remote} took nothing for {self._served.stall_s:g} s"
-            ) from None
-        except LOST as error:
-            raise _PeerGone(f"{request.remote} broke off: {error}") from error
-        except SourceFailed as failed:
-            _broken_off(request)  # the peer must not wait for the rest
-            raise failed.error from None
-        return response
+    def _link_does(self, link: BulkLink, doing: Doing) -> None:
+        self.crowd.becomes(link, doing, self._clock())
+
+    def _link_ended(self, link: BulkLink) -> None:
+        self.crowd.gone(link)
+        del self._bulk[link]
 
 
 def _reset_connection(connection: Hashable | None) -> None:
     """Reset a connection that has to go, if it is not gone already."""
+    if isinstance(connection, BulkLink):
+        connection.reset()
     if isinstance(connection, RequestHandler) and connection.transport is not None:
         reset(connection.transport)
 
@@ -360,6 +311,18 @@ def _broken_off(request: web.BaseRequest) -> web.Response:
     if request.transport is not None:
         request.transport.abort()
     return _plain(500, "broken off")
+
+
+def _asks_for(request: web.BaseRequest, protocol: str) -> bool:
+    """Return whether a request asks for this protocol."""
+    return request.headers.get(hdrs.UPGRADE, "").lower() == protocol
+
+
+def _leave_http(protocol: str) -> web.Response:
+    """Say what a connection is for here, and which version of it."""
+    response = _plain(426, f"what begins here is an upgrade to {protocol}")
+    response.headers[hdrs.UPGRADE] = protocol
+    return response
 
 
 def _plain(status: int, text: str) -> web.Response:

@@ -3,7 +3,7 @@
 A *control connection* carries calls, many in flight, each one bytes message in and one out. A *bulk
 exchange* is one head and one streamed body in each direction; the peer may answer before the end of
 the request's body, fall silent, or break off. The real implementation is `http_transport`
-(HTTP upgraded on `/rpc`; HTTP bodies under `/blocks`), the simulated one
+(connections that HTTP opens and leaves), the simulated one
 `dolmen.simulation.sim_transport`; one contract suite runs against both. Whatever goes wrong on the
 way is `PeerLost`, with the peer's address in its message; a port that is taken, or an address that
 is not ours, is `StartRefused`.
@@ -76,11 +76,10 @@ class Incoming:
 
 @dataclass(frozen=True)
 class Outgoing:
-    """What the server answers to it; `ok` is False for a refusal."""
+    """What the server answers to it."""
 
     head: bytes
     body: Body | None = None
-    ok: bool = True
 
 
 class Session(Protocol):

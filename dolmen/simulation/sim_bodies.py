@@ -9,9 +9,13 @@ from collections import deque
 from dataclasses import dataclass
 
 from dolmen.protocol.errors import PeerLost
-from dolmen.runtime.bodies import STEP_BYTES, Progress, send_pieces
+from dolmen.runtime.bodies import send_pieces
 from dolmen.runtime.transport import Body
 from dolmen.simulation.sim_network import End
+
+STEP_BYTES = 256 * 1024
+"""Bytes per message: each must be taken within the progress deadline, so that a slow peer is not
+taken for a dead one."""
 
 WINDOW_BYTES = 4 * STEP_BYTES
 """1 MiB between sending and reading, as in the real transport (rule 20)."""
@@ -31,6 +35,28 @@ class Taken:
     length_bytes: int
 
 
+class TimeoutProgress:
+    """The progress deadline of one direction, kept by an `asyncio.Timeout` up the stack."""
+
+    def __init__(self, stall_s: float, deadline: asyncio.Timeout) -> None:
+        self._stall_s = stall_s
+        self._deadline: asyncio.Timeout | None = deadline
+
+    def expect(self) -> None:
+        """The peer owes us something from now on."""
+        if self._deadline is not None and not self._deadline.expired():
+            self._deadline.reschedule(asyncio.get_running_loop().time() + self._stall_s)
+
+    def rest(self) -> None:
+        """We wait for our own source; the peer owes us nothing."""
+        if self._deadline is not None and not self._deadline.expired():
+            self._deadline.reschedule(None)
+
+    def forget(self) -> None:
+        """The deadline's scope has ended."""
+        self._deadline = None
+
+
 class SendingBody:
     """The sender's side of one body."""
 
@@ -39,9 +65,15 @@ class SendingBody:
         self._unread_bytes = 0
         self._changed = asyncio.Event()
 
-    async def send(self, body: Body, progress: Progress) -> None:
+    async def send(self, body: Body, progress: TimeoutProgress) -> None:
         """Send all of it; PeerLost if the connection is lost on the way."""
-        await send_pieces(body, self._write, progress)
+
+        async def write(piece: memoryview) -> None:
+            for start in range(0, len(piece), STEP_BYTES):
+                progress.expect()
+                await self._write(piece[start : start + STEP_BYTES])
+
+        await send_pieces(body, write, progress)
 
     async def _write(self, view: memoryview) -> None:
         data = bytes(view)

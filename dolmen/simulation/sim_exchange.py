@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from dolmen.protocol.errors import DolmenError, PeerLost
-from dolmen.runtime.bodies import Progress, SourceFailed
+from dolmen.runtime.bodies import SourceFailed
 from dolmen.runtime.transport import Answered, Body, Incoming, Service
-from dolmen.simulation.sim_bodies import Piece, ReceivingBody, SendingBody, Taken
+from dolmen.simulation.sim_bodies import Piece, ReceivingBody, SendingBody, Taken, TimeoutProgress
 from dolmen.simulation.sim_network import End
 
 
@@ -49,7 +49,7 @@ class Asking:
         self._end.send(Request(head, body.length_bytes if body else 0), len(head))
         try:
             async with asyncio.timeout(self._stall_s) as deadline:
-                progress = Progress(self._stall_s, deadline)
+                progress = TimeoutProgress(self._stall_s, deadline)
                 try:
                     if body is not None:
                         self._sender = asyncio.create_task(self._sending.send(body, progress))
@@ -136,7 +136,7 @@ class Serving:
             return
         try:
             async with asyncio.timeout(self._stall_s) as deadline:
-                await self._sending.send(body, Progress(self._stall_s, deadline))
+                await self._sending.send(body, TimeoutProgress(self._stall_s, deadline))
         except TimeoutError:
             raise PeerLost(f"{self._end.peer.process} took nothing") from None
         except SourceFailed as failed:

@@ -72,7 +72,7 @@ def test_an_exchange_without_bodies_has_empty_ones(world: World) -> None:
     async def answer(incoming: Incoming) -> Outgoing:
         assert incoming.body.length_bytes == 0
         await incoming.body.skip()
-        return Outgoing(b"done", ok=False)
+        return Outgoing(b"done")
 
     async def scenario() -> None:
         listener = await serve(world, answer)
@@ -159,7 +159,7 @@ def test_a_slow_reader_holds_the_sender_back(world: World) -> None:
 def test_an_early_answer_ends_the_sending(world: World) -> None:
     async def answer(incoming: Incoming) -> Outgoing:
         await read(incoming.body, 10)
-        return Outgoing(b"no", body_of(b"because"), ok=False)
+        return Outgoing(b"no", body_of(b"because"))
 
     async def scenario() -> None:
         sent = 0
@@ -190,7 +190,7 @@ def test_an_early_answer_ends_the_sending(world: World) -> None:
 
 def test_an_answer_comes_while_the_sender_waits_for_its_own_source(world: World) -> None:
     async def answer(incoming: Incoming) -> Outgoing:
-        return Outgoing(b"no", ok=False)
+        return Outgoing(b"no")
 
     async def scenario() -> None:
         async def pieces() -> AsyncIterator[bytes]:

@@ -1,6 +1,5 @@
 """What strangers do to a port: each attack returns the sockets that it leaves open."""
 
-import base64
 import contextlib
 import itertools
 import resource
@@ -47,13 +46,23 @@ def request(address: str, line: str, *fields: str) -> bytes:
     return "\r\n".join((*own, "", "")).encode()
 
 
-def upgrade(address: str) -> socket.socket:
-    """A control connection that says nothing."""
+def upgrade(address: str, path: str = "/rpc", protocol: str = "dolmen") -> socket.socket:
+    """A control connection, or one of another protocol, that says nothing."""
     to = connect(address)
-    send(to, request(address, "GET /rpc", "Connection: Upgrade", "Upgrade: dolmen"))
+    send(to, request(address, f"GET {path}", "Connection: Upgrade", f"Upgrade: {protocol}"))
     with contextlib.suppress(OSError):
         to.recv(4096)
     return to
+
+
+def bulk(address: str) -> socket.socket:
+    """A bulk connection that says nothing."""
+    return upgrade(address, "/blocks", "dolmen-blocks/1")
+
+
+def frame(head: bytes, body_bytes: int, head_bytes: int | None = None) -> bytes:
+    """The beginning of a bulk request."""
+    return struct.pack(">IQ", len(head) if head_bytes is None else head_bytes, body_bytes) + head
 
 
 def message(payload: bytes, announced: int | None = None) -> bytes:
@@ -91,10 +100,10 @@ def random_bytes(address: str) -> list[socket.socket]:
 
 def spoilt_requests(address: str) -> list[socket.socket]:
     """Good requests with some of their bytes changed."""
-    good = request(address, "PUT /blocks/exchange", "Dolmen-Head: AAAA", "Content-Length: 4")
+    good = request(address, "GET /blocks", "Connection: Upgrade", "Upgrade: dolmen-blocks/1")
 
     def make(number: int) -> socket.socket:
-        spoilt = bytearray(good + b"body")
+        spoilt = bytearray(good + frame(b"head", 4) + b"body")
         for _ in range(3):
             spoilt[_RANDOM.randrange(len(spoilt))] = _RANDOM.randrange(256)
         to = connect(address)
@@ -120,7 +129,7 @@ def huge_headers(address: str) -> list[socket.socket]:
 
 
 def half_heads(address: str) -> list[socket.socket]:
-    half = request(address, "GET /blocks/exchange", "X: " + "x" * 50_000)[:-2]
+    half = request(address, "GET /blocks", "X: " + "x" * 50_000)[:-2]
 
     def make(number: int) -> socket.socket:
         to = connect(address)
@@ -131,24 +140,22 @@ def half_heads(address: str) -> list[socket.socket]:
 
 
 def slow_bodies(address: str) -> list[socket.socket]:
-    begun = request(address, "PUT /blocks/exchange", "Dolmen-Head: AAAA", "Content-Length: 9999999")
-
     def make(number: int) -> socket.socket:
-        to = connect(address)
-        send(to, begun + b"x" * 100)
+        to = bulk(address)
+        send(to, frame(b"head", 9_999_999) + b"x" * 100)
         return to
 
     return opened(1000, make)
 
 
 def wrong_lengths(address: str) -> list[socket.socket]:
-    """Bodies shorter and longer than announced, and lengths that are none."""
+    """Heads and bodies shorter and longer than announced."""
 
     def make(number: int) -> socket.socket:
-        length = ("10", "0", "-1", "1e3", "99999999999999999999999", "10\r\nContent-Length: 11")
-        said = f"Content-Length: {length[number % len(length)]}"
-        to = connect(address)
-        send(to, request(address, "PUT /blocks/exchange", "Dolmen-Head: AAAA", said), b"x" * 5)
+        lengths = ((4, 10), (4, 0), (3, 5), (5, 5), (0, 1), (4, 2**64 - 1), (2**32 - 1, 5))
+        head_bytes, body_bytes = lengths[number % len(lengths)]
+        to = bulk(address)
+        send(to, frame(b"head", body_bytes, head_bytes), b"x" * 5)
         with contextlib.suppress(OSError):
             to.shutdown(socket.SHUT_WR)
         return to
@@ -167,6 +174,17 @@ def pipelined(address: str) -> list[socket.socket]:
         return to
 
     return opened(10, make)
+
+
+def half_frames(address: str) -> list[socket.socket]:
+    """Bulk requests of which the greater part came: more than may be unread."""
+
+    def make(number: int) -> socket.socket:
+        to = bulk(address)
+        send(to, frame(b"x" * 30_000, 0, 32 * 1024))
+        return to
+
+    return opened(2500, make)
 
 
 def silent_talkers(address: str) -> list[socket.socket]:
@@ -242,6 +260,7 @@ ATTACKS: tuple[Attack, ...] = (
     pipelined,
     silent_talkers,
     half_messages,
+    half_frames,
     wrong_messages,
     unread_replies,
     half_closed,
@@ -251,7 +270,6 @@ ATTACKS: tuple[Attack, ...] = (
 
 def unknown_requests(address: str) -> Iterator[tuple[str, int]]:
     """Yield (request line, status) of requests that make no sense."""
-    head = base64.b64encode(b"\xc1 no message").decode()
     for line, fields in (
         ("DELETE /", ()),
         ("BREW /coffee", ()),
@@ -259,8 +277,9 @@ def unknown_requests(address: str) -> Iterator[tuple[str, int]]:
         ("POST /metrics", ()),
         ("PUT /healthz", ()),
         ("GET /rpc", ()),
-        ("GET /blocks/exchange", (f"Dolmen-Head: {head}",)),
-        ("GET /blocks/exchange", ("Dolmen-Head: \xff",)),
+        ("GET /blocks", ()),
+        ("GET /blocks", ("Upgrade: dolmen-blocks/9",)),
+        ("GET /blocks", ("Upgrade: \xff",)),
     ):
         with connect(address) as to:
             send(to, request(address, line, "Connection: close", *fields))

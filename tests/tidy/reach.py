@@ -60,7 +60,6 @@ BENCHMARKS = replace(OUTER, ours=OUTER.ours | {"benchmarks"})
 #: The files that know a library. Why several of them know HTTP: docs/decisions/0002.
 HTTP = frozenset({"aiohttp", "yarl"})
 EDGES = {
-    "dolmen/runtime/http_bodies.py": HTTP,
     "dolmen/runtime/http_control.py": HTTP,
     "dolmen/runtime/http_listener.py": HTTP,
     "dolmen/runtime/http_transport.py": HTTP,

@@ -104,7 +104,7 @@ class ScriptedDatanode:
                 return Outgoing(blocks.encode_head(await self._store(head, token, incoming)))
             return await self._do(head, token)
         except DolmenError as error:
-            return Outgoing(blocks.refusal_of(error), ok=False)
+            return Outgoing(blocks.refusal_of(error))
 
     async def _store(
         self, head: blocks.WriteSegment, token: BlockToken, incoming: Incoming

@@ -136,7 +136,7 @@ class ScriptedNamenode:
         """Connections have no state here."""
 
     async def exchange(self, incoming: Incoming) -> Outgoing:
-        return Outgoing(blocks.refusal_of(InvalidRequest("this is a namenode")), ok=False)
+        return Outgoing(blocks.refusal_of(InvalidRequest("this is a namenode")))
 
     async def answer(self, payload: bytes) -> bytes:
         try:

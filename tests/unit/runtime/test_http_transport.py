@@ -1,11 +1,10 @@
 """What only the HTTP transport can get wrong: strangers, other servers, stale connections."""
 
 import asyncio
-import base64
 import contextlib
 import dataclasses
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -14,11 +13,13 @@ from dolmen.protocol.errors import PeerLost, StartRefused
 from dolmen.runtime.crowd import Reason
 from dolmen.runtime.http_listener import HttpListener
 from dolmen.runtime.http_transport import HttpTransport
-from dolmen.runtime.transport import Body, Incoming, Outgoing, Session, body_of
+from dolmen.runtime.transport import Incoming, Outgoing, Session
+from tests.unit.runtime.hand_made_peer import with_hand_made_peer
 
-HEAD = base64.b64encode(b"head").decode()
+BULK = "Connection: Upgrade\r\nUpgrade: dolmen-blocks/1\r\n"
 UPGRADE = "Connection: Upgrade\r\nUpgrade: dolmen\r\n"
 UPGRADED = f"GET /rpc HTTP/1.1\r\nHost: {{host}}\r\n{UPGRADE}\r\n"
+BULK_UPGRADED = f"GET /blocks HTTP/1.1\r\nHost: {{host}}\r\n{BULK}\r\n"
 
 
 class Echo:
@@ -73,14 +74,15 @@ async def status_of(address: str, request_line: str, headers: str) -> int:
     return int(status_line.split()[1])
 
 
-@pytest.mark.parametrize("path", ["/rpc", "/blocks/exchange", "/metrics", "/", "/anything"])
+@pytest.mark.parametrize("path", ["/rpc", "/blocks", "/metrics", "/", "/anything"])
 def test_web_pages_and_foreign_names_are_refused_on_every_path(path: str) -> None:
     async def scenario(service: Echo, listener: HttpListener) -> None:
-        own = f"Host: {listener.address}\r\nDolmen-Head: {HEAD}\r\n{UPGRADE}"
-        foreign = f"Host: evil.example\r\nDolmen-Head: {HEAD}\r\n{UPGRADE}"
+        upgrade = BULK if path == "/blocks" else UPGRADE
+        own = f"Host: {listener.address}\r\n{upgrade}"
+        foreign = f"Host: evil.example\r\n{upgrade}"
         line = f"GET {path}"
         assert await status_of(listener.address, line, foreign) == 403
-        assert await status_of(listener.address, line, UPGRADE) in (400, 403)
+        assert await status_of(listener.address, line, upgrade) in (400, 403)
         for origin in ("http://evil.example", "null", "http://127.0.0.1:1", "https://127.0.0.1"):
             headers = f"{own}Origin: {origin}\r\n"
             assert await status_of(listener.address, line, headers) == 403
@@ -94,8 +96,8 @@ def test_own_names_and_the_own_origin_are_welcome() -> None:
         port = listener.address.rpartition(":")[2]
         names = ("127.0.0.1", "localhost", "LOCALHOST", "dolmen.example", socket.gethostname())
         for host in (*names, *(f"{name}:{port}" for name in names)):
-            headers = f"Host: {host}\r\nOrigin: http://{host}\r\nDolmen-Head: {HEAD}\r\n"
-            assert await status_of(listener.address, "GET /blocks/exchange", headers) == 200
+            headers = f"Host: {host}\r\nOrigin: http://{host}\r\n{BULK}"
+            assert await status_of(listener.address, "GET /blocks", headers) == 101
         headers = f"Host: 127.0.0.1\r\n{UPGRADE}"
         assert await status_of(listener.address, "GET /rpc", headers) == 101
         await service.closed_sessions.wait()
@@ -108,17 +110,15 @@ def test_requests_that_make_no_sense_get_an_error_status() -> None:
         own = f"Host: {listener.address}\r\n"
         address = listener.address
         assert await status_of(address, "GET /nothing", own) == 404
-        assert await status_of(address, "POST /blocks/x", own) == 405
-        assert await status_of(address, "GET /rpc", own) == 426
-        assert await status_of(address, "GET /blocks/x", own + "Dolmen-Head: %%%\r\n") == 400
-        chunked = own + "Transfer-Encoding: chunked\r\n"
-        assert await status_of(address, "PUT /blocks/x", chunked) == 411
+        assert await status_of(address, "GET /blocks/x", own + BULK) == 404
+        for path, upgrade in (("/rpc", ""), ("/rpc", BULK), ("/blocks", ""), ("/blocks", UPGRADE)):
+            assert await status_of(address, f"GET {path}", own + upgrade) == 426
         assert service.exchanges == 0
 
     run(scenario)
 
 
-@pytest.mark.parametrize("said", ["", "GET /blocks/x HTTP/1.1\r\nX: ", UPGRADED])
+@pytest.mark.parametrize("said", ["", "GET /blocks HTTP/1.1\r\nX: ", UPGRADED, BULK_UPGRADED])
 def test_whoever_only_holds_a_connection_is_closed(said: str) -> None:
     async def scenario(service: Echo, listener: HttpListener) -> None:
         listener.crowd.limits = dataclasses.replace(listener.crowd.limits, fresh_s=0.05)
@@ -140,8 +140,8 @@ def test_a_newcomer_is_served_when_all_places_are_taken_by_silent_ones() -> None
         listener.crowd.limits = dataclasses.replace(listener.crowd.limits, connections=5)
         host, _, port = listener.address.rpartition(":")
         silent = [await asyncio.open_connection(host, int(port)) for _ in range(10)]
-        own = f"Host: {listener.address}\r\nDolmen-Head: {HEAD}\r\n"
-        assert await status_of(listener.address, "GET /blocks/exchange", own) == 200
+        own = f"Host: {listener.address}\r\n{BULK}"
+        assert await status_of(listener.address, "GET /blocks", own) == 101
         for _, writer in silent:
             writer.close()
             with contextlib.suppress(ConnectionResetError):
@@ -167,44 +167,13 @@ def test_a_message_that_announces_too_much_ends_the_connection() -> None:
     run(scenario)
 
 
-Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-def with_hand_made_peer(
-    handler: Handler, scenario: Callable[[HttpTransport, str], Coroutine[Any, Any, None]]
-) -> None:
-    """Run a scenario with a server that treats each connection as `handler` says."""
-    served: set[asyncio.Task[None]] = set()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        served.add(task)
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            await handler(reader, writer)
-        with contextlib.suppress(ConnectionError):
-            writer.close()
-            await writer.wait_closed()
-
-    async def main() -> None:
-        transport = HttpTransport()
-        server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        try:
-            await scenario(transport, f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
-        finally:
-            await transport.close()
-            server.close()
-            await asyncio.wait(served, timeout=60)
-
-    asyncio.run(main())
-
-
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        (b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", "status 503 without being a datanode"),
+        (b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", "is no daemon of Dolmen: status 503"),
         (b"HTTP/1.1 307 Go\r\nLocation: http://x/\r\nContent-Length: 0\r\n\r\n", "status 307"),
-        (b"HTTP/1.1 200 OK\r\nDolmen-Head: %%\r\nContent-Length: 0\r\n\r\n", "status 200"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "status 200"),
+        (b"HTTP/1.1 426 No\r\nContent-Length: 0\r\n\r\n", "its software is another version"),
         (b"SSH-2.0-OpenSSH_9.2\r\n", "does not speak HTTP"),
         (b"", "127.0.0.1"),
     ],
@@ -222,97 +191,6 @@ def test_a_server_that_is_no_datanode_is_a_lost_peer(answer: bytes, told: str) -
             await transport.connect(address, 5)
 
     with_hand_made_peer(handler, scenario)
-
-
-async def read_request(reader: asyncio.StreamReader) -> bytes:
-    """Read one request with its body."""
-    head = await reader.readuntil(b"\r\n\r\n")
-    for line in head.lower().splitlines():
-        if line.startswith(b"content-length:"):
-            return await reader.readexactly(int(line.partition(b":")[2]))
-    return b""
-
-
-ANSWER = f"HTTP/1.1 200 OK\r\nDolmen-Head: {HEAD}\r\nContent-Length: 0\r\n\r\n".encode()
-
-
-def test_a_request_lost_on_a_pooled_connection_is_repeated_if_its_body_can_be() -> None:
-    bodies: list[bytes] = []
-    connections = 0
-
-    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one request per connection, and drop the connection when the second has come."""
-        nonlocal connections
-        connections += 1
-        bodies.append(await read_request(reader))
-        writer.write(ANSWER)
-        await reader.read(1)
-
-    async def scenario(transport: HttpTransport, address: str) -> None:
-        for body in (body_of(b"one"), body_of(b"two", b" and three"), None):
-            async with transport.exchange(address, b"head", body) as answered:
-                assert answered.head == b"head"
-        assert bodies == [b"one", b"two and three", b""]
-        assert connections == 3
-
-        async def once() -> AsyncIterator[bytes]:
-            yield b"four"
-
-        with pytest.raises(PeerLost, match=address):
-            async with transport.exchange(address, b"head", Body(4, once())):
-                pass
-
-    with_hand_made_peer(handler, scenario)
-
-
-def test_exchanges_one_after_the_other_share_a_connection() -> None:
-    connections = 0
-
-    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal connections
-        connections += 1
-        while True:
-            await read_request(reader)
-            writer.write(ANSWER.replace(b"Length: 0", b"Length: 4") + b"body")
-
-    async def scenario(transport: HttpTransport, address: str) -> None:
-        for body in (None, body_of(b"some"), body_of(bytes(3_000_000)), None):
-            async with transport.exchange(address, b"head", body) as answered:
-                received = bytearray(4)
-                await answered.body.read_into(memoryview(received))
-                assert received == b"body"
-        assert connections == 1
-
-    with_hand_made_peer(handler, scenario)
-
-
-@pytest.mark.parametrize("is_gone", [True, False])
-def test_a_peer_that_went_away_is_no_event_and_a_source_that_failed_is_one(
-    is_gone: bool, caplog: pytest.LogCaptureFixture
-) -> None:
-    async def scenario(service: Echo, listener: HttpListener) -> None:
-        async def pieces() -> AsyncIterator[bytes]:
-            yield b"some"
-            if not is_gone:
-                raise PeerLost("whom the bytes come from is lost")
-            [handler] = listener._http.connections
-            assert handler.transport is not None
-            handler.transport.abort()
-            yield b"more"
-
-        async def answer(incoming: Incoming) -> Outgoing:
-            return Outgoing(b"head", Body(8, pieces()))
-
-        service.exchange = answer  # type: ignore[method-assign]
-        transport = HttpTransport()
-        async with transport.exchange(listener.address, b"head") as answered:
-            with pytest.raises(PeerLost):
-                await answered.body.read_into(memoryview(bytearray(8)))
-        await transport.close()
-
-    run(scenario)
-    warnings = [record for record in caplog.records if record.levelname == "WARNING"]
-    assert len(warnings) == (not is_gone)
 
 
 def test_an_address_of_another_machine_cannot_be_listened_on() -> None:
