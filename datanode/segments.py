@@ -20,8 +20,8 @@ import msgspec
 
 from datanode.access import TokenCheck
 from datanode.core.receiver import RECEIVE_PIECE_BYTES, Piece, SegmentShape
+from datanode.whole import WholeWriter
 from datanode.work import let_go
-from datanode.writing import ReplicaWriter
 from dolmen.protocol.block_messages import (
     HopTimes,
     SegmentStored,
@@ -69,26 +69,30 @@ class SegmentReceiver:
     """Takes segments of blocks that are being written."""
 
     def __init__(
-        self, transport: Transport, tokens: TokenCheck, writer: ReplicaWriter, base_s: float
+        self, transport: Transport, tokens: TokenCheck, whole: WholeWriter, base_s: float
     ) -> None:
         self._transport = transport
         self._watch = PeerWatch(transport)
         self._tokens = tokens
-        self._writer = writer
+        self._whole = whole
+        self._writer = whole.pieces
         self._base_s = base_s
         self._buffers = PieceBuffers()
 
     async def receive(self, head: WriteSegment, body: IncomingBody) -> SegmentStored:
         """Store a segment here and behind; the answer says who failed, if anybody did."""
         token = self._tokens.open_segment(head)
-        shape = SegmentShape(head.offset_bytes, head.length_bytes, head.checksums)
+        shape = SegmentShape(
+            head.offset_bytes, head.length_bytes, head.checksums, is_block=bool(head.digest)
+        )
         shape.check(token.length_limit_bytes)
         if body.length_bytes != head.length_bytes:
             raise InvalidRequest(
                 f"the body has {body.length_bytes} bytes, the head says {head.length_bytes}"
             )
         try:
-            await self._writer.begin(head.block_id, head.stamp, head.length_bytes)
+            if not shape.is_block:
+                await self._writer.begin(head.block_id, head.stamp, head.length_bytes)
             return await self._store_and_forward(head, shape, body, token)
         except (ChecksumMismatch, NoSuchReplica, StaleGeneration):
             raise  # the segment is at fault, or comes too late
@@ -121,7 +125,7 @@ class SegmentReceiver:
 
         Returns how long storing took.
         """
-        buffers = self._buffers.take(head.length_bytes)
+        buffers = self._buffers.take(shape)
         storing: asyncio.Task[float] | None = None
         stored_s = 0.0
         try:
@@ -139,7 +143,7 @@ class SegmentReceiver:
                 if relay is not None:
                     await relay.hand_over(data)
                 piece = Piece(offset, data, checksums)
-                storing = self._writer.store(head.block_id, head.stamp, piece)
+                storing = self._store(head, piece)
             if storing is not None:
                 stored_s += await asyncio.shield(storing)
             if relay is not None:
@@ -151,21 +155,19 @@ class SegmentReceiver:
         self._buffers.give_back(buffers)  # after a failure somebody may still use them
         return stored_s
 
+    def _store(self, head: WriteSegment, piece: Piece) -> "asyncio.Task[float]":
+        """Begin to store a piece; the result is how long it took."""
+        if head.digest:
+            return self._whole.store(head.block_id, head.stamp, piece, head.digest)
+        return self._writer.store(head.block_id, head.stamp, piece)
+
     async def _forward(
         self, head: WriteSegment, token: BlockToken, relay: "Relay"
     ) -> SegmentStored:
         """Send the segment on; never raises: the outcome says who failed."""
         position = head.position + 1
         target = token.targets[position]
-        onward = WriteSegment(
-            head.token,
-            head.block_id,
-            head.stamp,
-            head.offset_bytes,
-            head.length_bytes,
-            head.checksums,
-            position,
-        )
+        onward = msgspec.structs.replace(head, position=position)
         sending = self._send_on(target.address, onward, relay, len(token.targets))
         try:
             reply = await self._watch.over(target.address, sending)
@@ -213,10 +215,10 @@ class PieceBuffers:
     def __init__(self) -> None:
         self._kept: list[memoryview] = []
 
-    def take(self, length_bytes: int) -> list[memoryview]:
+    def take(self, shape: SegmentShape) -> list[memoryview]:
         """Return what a segment needs: two buffers for a piece each, or one for all of it."""
-        if length_bytes <= RECEIVE_PIECE_BYTES:
-            return [memoryview(bytearray(length_bytes))]
+        if shape.length_bytes <= shape.piece_bytes:
+            return [memoryview(bytearray(shape.length_bytes))]
         return [
             self._kept.pop() if self._kept else memoryview(bytearray(RECEIVE_PIECE_BYTES))
             for _ in range(2)

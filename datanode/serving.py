@@ -17,6 +17,7 @@ from datanode.reporting import Reporter
 from datanode.segments import HOP_DEADLINE_CONNECTS, SegmentReceiver
 from datanode.short_circuit import ShortCircuit
 from datanode.volume_watch import VolumeWatch
+from datanode.whole import WholeWriter
 from datanode.writing import ReplicaWriter
 from dolmen.protocol.datanode_messages import Health, StorageStatus
 from dolmen.runtime.machine import Machine
@@ -78,7 +79,7 @@ async def open_serving(
         Handlers(
             tokens,
             writer,
-            SegmentReceiver(machine.transport, tokens, writer, base_s),
+            SegmentReceiver(machine.transport, tokens, WholeWriter(store, writer), base_s),
             ReplicaReader(store, tokens, care.checks.suspect),
             copier,
         )

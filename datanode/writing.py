@@ -9,6 +9,7 @@ many open files put nothing aside: what is acknowledged stays good.
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 
 import xxhash
 
@@ -62,21 +63,15 @@ class ReplicaWriter:
 
     async def _create(self, block_id: int, stamp: int, length_bytes: int) -> Replica:
         """Make a replica on the first volume that takes it."""
-        store, failed = self._store, list[Volume]()
-        while True:
-            volume = store.choose_volume(length_bytes, failed)
-            state = state_after(None, ReplicaEvent.FIRST_SEGMENT_ARRIVED)
-            replica = Replica(block_id, stamp, state, volume.storage_id, ReceivedChunks())
-            try:
-                await store.create(replica)
-            except OSError as error:
-                trouble = volume.trouble(error, block_id)
-                failed.append(volume)
-                if all(one in failed for one in store.volumes):
-                    raise trouble from error
-                LOG.warning("%s is begun on another volume: %s", replica, trouble)
-            else:
-                return replica
+        state = state_after(None, ReplicaEvent.FIRST_SEGMENT_ARRIVED)
+        replica = Replica(block_id, stamp, state, "", ReceivedChunks())
+
+        async def make_on(volume: Volume) -> None:
+            replica.storage_id = volume.storage_id
+            await self._store.create(replica)
+
+        await on_some_volume(self._store, block_id, length_bytes, make_on)
+        return replica
 
     def store(self, block_id: int, stamp: int, piece: Piece) -> "asyncio.Task[float]":
         """Begin to store a verified piece, which is acknowledged when that has ended; the result
@@ -273,6 +268,25 @@ class ReplicaWriter:
             return
         if await self._store.volume_of(replica).is_there():
             await self._store.put_aside(replica, ChangeKind.CORRUPT, f"the disk failed: {error}")
+
+
+async def on_some_volume(
+    store: BlockStore, block_id: int, length_bytes: int, make: Callable[[Volume], Awaitable[None]]
+) -> None:
+    """Have something made on a volume with room: on the next one, where that fails."""
+    failed = list[Volume]()
+    while True:
+        volume = store.choose_volume(length_bytes, failed)
+        try:
+            await make(volume)
+        except OSError as error:
+            trouble = volume.trouble(error, block_id)
+            failed.append(volume)
+            if all(one in failed for one in store.volumes):
+                raise trouble from error
+            LOG.warning("block %016x goes to another volume: %s", block_id, trouble)
+        else:
+            return
 
 
 async def _write_piece(

@@ -80,9 +80,8 @@ def _is_hexadecimal(text: str) -> bool:
 
 
 def is_cut_off_write(name: str) -> bool:
-    """Return whether a file is a new checksum file or marker that did not come to its rename."""
+    """Return whether a file of a block did not come to its rename."""
     if not name.endswith(NEW_SUFFIX):
         return False
     whole = name.removesuffix(NEW_SUFFIX)
-    parsed = parse_name(whole)
-    return parse_marker(whole) is not None or (parsed is not None and parsed[1] is not None)
+    return parse_marker(whole) is not None or parse_name(whole) is not None

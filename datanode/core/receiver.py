@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import msgspec
 import xxhash
 
-from dolmen.protocol.block_messages import SEGMENT_LIMIT_BYTES
+from dolmen.protocol.block_messages import SEGMENT_LIMIT_BYTES, WHOLE_LIMIT_BYTES
 from dolmen.protocol.checksums import CHECKSUM_BYTES, CHUNK_BYTES, Buffer, chunk_count
 from dolmen.protocol.errors import InvalidRequest
 
@@ -66,6 +66,12 @@ class SegmentShape:
     offset_bytes: int
     length_bytes: int
     checksums: bytes
+    is_block: bool = False  #: whole, to be stored in one piece
+
+    @property
+    def piece_bytes(self) -> int:
+        """How long its pieces are, the last one perhaps excepted."""
+        return self.length_bytes if self.is_block else RECEIVE_PIECE_BYTES
 
     def check(self, length_limit_bytes: int) -> None:
         """Raise InvalidRequest unless the segment can be stored in a block of this limit."""
@@ -82,13 +88,17 @@ class SegmentShape:
             raise InvalidRequest(
                 f"the segment ends at {end_bytes}, the block at {length_limit_bytes} at most"
             )
+        if self.is_block and (self.offset_bytes or self.length_bytes > WHOLE_LIMIT_BYTES):
+            raise InvalidRequest(
+                f"a block that comes whole has at most {WHOLE_LIMIT_BYTES} bytes from 0 on"
+            )
         if len(self.checksums) != chunk_count(self.length_bytes) * CHECKSUM_BYTES:
             raise InvalidRequest("a segment carries one checksum for each of its chunks")
 
     def pieces(self) -> Iterator[tuple[int, int, bytes]]:
         """Yield (offset in the block, length, checksums) of each piece, in order."""
-        for start in range(0, self.length_bytes, RECEIVE_PIECE_BYTES):
-            end = min(start + RECEIVE_PIECE_BYTES, self.length_bytes)
+        for start in range(0, self.length_bytes, self.piece_bytes):
+            end = min(start + self.piece_bytes, self.length_bytes)
             first, last = start // CHUNK_BYTES, chunk_count(end)
             checksums = self.checksums[first * CHECKSUM_BYTES : last * CHECKSUM_BYTES]
             yield self.offset_bytes + start, end - start, checksums

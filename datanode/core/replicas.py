@@ -2,6 +2,7 @@
 
     (none) ─ COPY_STARTED ─► TEMPORARY ─ COPY_FINALIZED ─► FINALIZED
        │                        └─ PREFIX_COPIED ─► BEING_WRITTEN
+       ├─ ARRIVED_WHOLE ─► FINALIZED
        └─ FIRST_SEGMENT_ARRIVED ─► BEING_WRITTEN ─ WRITER_FINALIZED ─► FINALIZED
                                         ▲  └─ RESTARTED ─► WAITING_FOR_RECOVERY
                                         └─ RESTAMPED ── from each of those three
@@ -28,6 +29,7 @@ class ReplicaEvent(enum.Enum):
     """What can happen to a replica."""
 
     FIRST_SEGMENT_ARRIVED = enum.auto()
+    ARRIVED_WHOLE = enum.auto()
     COPY_STARTED = enum.auto()
     PREFIX_COPIED = enum.auto()
     COPY_FINALIZED = enum.auto()
@@ -51,6 +53,7 @@ COMPLETE = (_FINALIZED, _DAMAGED)
 #: None stands for a replica that does not exist.
 TRANSITIONS: dict[tuple[ReplicaState | None, ReplicaEvent], ReplicaState | None] = {
     (None, ReplicaEvent.FIRST_SEGMENT_ARRIVED): _BEING_WRITTEN,
+    (None, ReplicaEvent.ARRIVED_WHOLE): _FINALIZED,
     (None, ReplicaEvent.COPY_STARTED): _TEMPORARY,
     (_TEMPORARY, ReplicaEvent.PREFIX_COPIED): _BEING_WRITTEN,
     (_TEMPORARY, ReplicaEvent.COPY_FINALIZED): _FINALIZED,

@@ -5,7 +5,9 @@ The writer runs as one task, in rounds. A round sends every held segment under o
 when all are acknowledged and no more will come, or when the pipeline broke: then nothing new is
 sent, what is on its way comes to an end or is stopped, the pipeline is rebuilt under a new stamp,
 and what was not acknowledged by all is sent again (rule 14). A round that made progress may be
-followed by any number of others; rounds without progress end after `retry_for`.
+followed by any number of others; rounds without progress end after `retry_for`. A short block of
+one segment is finalized as it arrives (decision 0014): where that breaks nothing was acknowledged,
+and another block is allocated.
 
 Blocks follow one another: a block is allocated when the one before is acknowledged whole, which
 commits it, while its datanodes still finalize it; at most two blocks of a file are unfinished (rule
@@ -29,7 +31,12 @@ from dolmen.client.pipeline_rebuild import (
 )
 from dolmen.client.segment_window import SegmentWindow
 from dolmen.client.written_file import WrittenFile
-from dolmen.protocol.block_messages import HopTimes, SegmentStored, WriteSegment
+from dolmen.protocol.block_messages import (
+    WHOLE_LIMIT_BYTES,
+    HopTimes,
+    SegmentStored,
+    WriteSegment,
+)
 from dolmen.protocol.checksums import block_digest
 from dolmen.protocol.client_messages import AllocateBlock, CommittedBlock
 from dolmen.protocol.errors import (
@@ -77,6 +84,7 @@ class BlockWriter:
         self._pipeline: Pipeline | None = None
         self._breaks: dict[str, DolmenError] = {}
         self._broken = False
+        self._final = False  # on all datanodes of the pipeline
         self._news = asyncio.Event()
         self._acknowledged = asyncio.Event()
         self._error: Exception | None = None
@@ -162,12 +170,14 @@ class BlockWriter:
     async def _bring_to_end(self) -> None:
         assert self._pipeline is not None
         breaks = _Breaks(self._links)
+        self._final = False
         while True:
             self._file.goes_on_with(len(self._pipeline.targets), story_of(self._breaks))
             await self._send_round()
             if not self._broken:
                 self._acknowledged.set()
-                await self._finalize()
+                if not self._final:
+                    await self._finalize()
             if not self._broken:
                 return
             patience = await breaks.after_break(self._held.prefix_bytes, self._failure)
@@ -246,6 +256,7 @@ class BlockWriter:
             len(segment.data),
             segment.checksums,
             0,
+            self.committed().digest if self._is_whole_block(segment) else b"",
         )
         datanodes, clock = self._links.datanodes, asyncio.get_running_loop().time
         begun_s = clock()
@@ -265,9 +276,14 @@ class BlockWriter:
             if reply.failed_position >= 0:
                 self._break(reply.failed_position, to_error(Refusal(reply.kind, reply.reason)))
             else:
+                self._final = bool(head.digest)
                 self._acknowledge(segment)
                 self._measure(pipeline, segment, clock() - begun_s, reply.hops)
         self._news.set()
+
+    def _is_whole_block(self, segment: Segment) -> bool:
+        """Return whether no other segment comes, so that this one can be finalized as it is."""
+        return self._whole and len(segment.data) == self._length_bytes <= WHOLE_LIMIT_BYTES
 
     def _acknowledge(self, segment: Segment) -> None:
         for released in self._held.acknowledge(segment):

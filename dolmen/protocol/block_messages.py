@@ -19,6 +19,9 @@ from dolmen.protocol.errors import (
 SEGMENT_LIMIT_BYTES = 16 * 1024 * 1024
 """A larger segment would need a head with more checksums than HEAD_LIMIT_BYTES."""
 
+WHOLE_LIMIT_BYTES = 1024 * 1024
+"""A block that is finalized as it arrives is in memory whole: as much as one stream may hold."""
+
 RANGES_LIMIT = 256
 """Ranges in one read; a reader with more asks again."""
 
@@ -39,12 +42,16 @@ class WriteSegment(Head, frozen=True, tag=1):
     The offset is a multiple of the chunk size, and so is the length unless it is the block's end.
     `checksums` are the packed chunk checksums; `position` is the receiver's place in the token's
     pipeline; the receiver passes the segment on to position + 1, if there is one.
+
+    With `digest`, the block's, the segment is the whole block, at most WHOLE_LIMIT_BYTES of it:
+    everybody who stores it makes it FINALIZED, and durable, before he answers.
     """
 
     offset_bytes: int
     length_bytes: int
     checksums: bytes
     position: int
+    digest: bytes = b""
 
 
 class FinalizeReplica(Head, frozen=True, tag=2):

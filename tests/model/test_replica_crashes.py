@@ -46,7 +46,14 @@ class Finalize:
     """Finalize what is there."""
 
 
-Step = Write | Restamp | Finalize
+@dataclass(frozen=True)
+class Whole:
+    """Send the first `length_bytes` as a whole block."""
+
+    length_bytes: int
+
+
+Step = Write | Restamp | Finalize | Whole
 
 
 @dataclass
@@ -84,6 +91,12 @@ class Writer:
             for chunk in range(step.first, step.last):
                 stored = min(CHUNK_BYTES, end - chunk * CHUNK_BYTES)
                 self.ends[chunk] = max(stored, self.ends.get(chunk, 0))
+        elif isinstance(step, Whole) and not self.ends:
+            data = self.contents[self.stamp][: step.length_bytes]
+            await world.write(data, target, digest=digest_of(data))
+            self.finalized, self.synced, self.durable_bytes = True, True, len(data)
+            for start in range(0, len(data), CHUNK_BYTES):
+                self.ends[start // CHUNK_BYTES] = min(CHUNK_BYTES, len(data) - start)
         elif isinstance(step, Restamp) and self.ends:
             kept, new = self.cut(step), self.stamp + 1
             fresh = content(BLOCK_BYTES - kept, new)
@@ -110,6 +123,8 @@ WRITES = st.builds(
     st.integers(1, 5),
     st.sampled_from([0, 0, 1, 60]),
 )
+WHOLE = st.builds(Whole, st.sampled_from([1, 12345, CHUNK_BYTES, BLOCK_BYTES]))
+FIRST = st.one_of(WRITES, WHOLE)
 STEPS = st.one_of(
     WRITES, WRITES, st.builds(Restamp, st.sampled_from([0.0, 0.4, 1.0])), st.just(Finalize())
 )
@@ -117,7 +132,7 @@ STEPS = st.one_of(
 
 @settings(max_examples=150)
 @given(
-    steps=st.lists(STEPS, min_size=1, max_size=7),
+    steps=st.builds(lambda first, later: [first, *later], FIRST, st.lists(STEPS, max_size=6)),
     at_once=st.booleans(),
     delay_us=st.integers(0, 5000),
     power_loss=st.booleans(),
@@ -165,7 +180,10 @@ def check(writer: Writer, found: list[ReplicaReport], last: Step, *, power_loss:
     length = replica.length_bytes
     if replica.state is ReplicaState.FINALIZED:
         assert replica.digest == digest_of(sent[:length])
-        assert length == (writer.durable_bytes if writer.finalized else writer.prefix())
+        if isinstance(last, Whole) and not writer.finalized:
+            assert length == last.length_bytes
+        else:
+            assert length == (writer.durable_bytes if writer.finalized else writer.prefix())
     else:
         assert replica.state is ReplicaState.WAITING_FOR_RECOVERY
     if replica.stamp == writer.stamp:

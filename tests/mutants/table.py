@@ -6,6 +6,7 @@ from tests.mutants.hedging_mutants import HEDGING_MUTANTS
 from tests.mutants.inline_mutants import INLINE_MUTANTS
 from tests.mutants.local_mutants import LOCAL_MUTANTS
 from tests.mutants.mutant import Change, Mutant
+from tests.mutants.whole_mutants import WHOLE_MUTANTS
 
 MUTANTS = (
     Mutant(
@@ -380,4 +381,5 @@ MUTANTS = (
     *HASH_MUTANTS,
     *HEDGING_MUTANTS,
     *LOCAL_MUTANTS,
+    *WHOLE_MUTANTS,
 )

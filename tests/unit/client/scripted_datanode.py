@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from dolmen.protocol import block_messages as blocks
 from dolmen.protocol.checksums import block_digest, chunk_checksums, first_bad_chunk
 from dolmen.protocol.control_messages import encode_error
@@ -114,23 +116,16 @@ class ScriptedDatanode:
         if first_bad_chunk(data, head.checksums) is not None:
             raise ChecksumMismatch("it arrived damaged")
         replica = self.replicas.setdefault(head.block_id, Replica(head.stamp, bytearray()))
-        if replica.stamp != head.stamp or replica.finalized:
+        if replica.stamp != head.stamp or (replica.finalized and not head.digest):
             raise StaleGeneration(f"{self.name} has stamp {replica.stamp}")
         end = head.offset_bytes + head.length_bytes
         replica.data.extend(bytes(max(0, end - len(replica.data))))
         replica.data[head.offset_bytes : end] = data
+        replica.finalized = bool(head.digest)
         position = head.position + 1
         if position == len(token.targets):
             return blocks.SegmentStored()
-        onward = blocks.WriteSegment(
-            head.token,
-            head.block_id,
-            head.stamp,
-            head.offset_bytes,
-            head.length_bytes,
-            head.checksums,
-            position,
-        )
+        onward = msgspec.structs.replace(head, position=position)
         assert self.transport is not None
         try:
             async with self.transport.exchange(

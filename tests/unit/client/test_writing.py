@@ -156,6 +156,30 @@ def test_a_block_whose_datanodes_all_fail_at_once_is_allocated_anew() -> None:
     on_world(test)
 
 
+@pytest.mark.parametrize("length", [1, CHUNK_BYTES - 1])
+@pytest.mark.parametrize("position", [0, 1, 2])
+def test_a_short_block_takes_one_exchange_and_another_block_where_that_breaks(
+    position: int, length: int
+) -> None:
+    async def test(world: World, client: Client) -> None:
+        victim = world.datanodes[f"d{position}"]
+
+        async def die() -> None:
+            victim.kill()
+
+        fail_once(victim, blocks.WriteSegment, 1, die)
+        for path in ("/a", "/b"):
+            await client.write_file(path, DATA[:length])
+            assert world.content(path) == DATA[:length]
+        first, broken, again = world.namenode.heard_of(AllocateBlock)
+        assert (first.index, broken.index, again.index) == (0, 0, 0)
+        assert again.excluded == (victim.name,)
+        served = [datanode.served for datanode in world.datanodes.values()]
+        assert not sum(kinds["FinalizeReplica"] + kinds["RestampReplica"] for kinds in served)
+
+    on_world(test)
+
+
 def test_an_expired_token_costs_no_datanode_its_place() -> None:
     async def test(world: World, client: Client) -> None:
         async def refuse() -> None:

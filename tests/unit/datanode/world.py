@@ -318,11 +318,17 @@ class World:
         return reply, bytes(data)
 
     async def write(
-        self, data: bytes, *targets: Target, offset: int = 0, stamp: int = 1
+        self,
+        data: bytes,
+        *targets: Target,
+        offset: int = 0,
+        stamp: int = 1,
+        digest: bytes = b"",
     ) -> SegmentStored:
-        """Send one segment to the head of the pipeline."""
+        """Send one segment to the head of the pipeline; with its digest, a whole block."""
         token = self.token(Access.WRITE, *targets, stamp=stamp)
-        head = WriteSegment(token, BLOCK, stamp, offset, len(data), chunk_checksums(data), 0)
+        sums = chunk_checksums(data)
+        head = WriteSegment(token, BLOCK, stamp, offset, len(data), sums, 0, digest)
         reply, _ = await self.ask(targets[0].address, head, body_of(data))
         assert isinstance(reply, SegmentStored)
         return reply

@@ -45,9 +45,12 @@ def test_a_name_of_neither_kind_is_nobodys(name: str) -> None:
     assert parse_name(name) is None
 
 
-def test_a_checksum_file_that_was_not_renamed_is_known_and_nothing_else_is_taken_for_one() -> None:
-    assert is_cut_off_write(f"{ID}.7.checksums.new")
-    for name in (f"{ID}.7.checksums", f"{ID}.block.new", f"{ID}.new", "x.checksums.new", ".new"):
+def test_a_file_of_a_block_that_was_not_renamed_is_known_and_nothing_else_is_taken_for_one() -> (
+    None
+):
+    for name in (f"{ID}.7.checksums.new", f"{ID}.7.damaged.new", f"{ID}.block.new"):
+        assert is_cut_off_write(name)
+    for name in (f"{ID}.7.checksums", f"{ID}.block", f"{ID}.new", "x.checksums.new", ".new"):
         assert not is_cut_off_write(name)
 
 
