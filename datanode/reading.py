@@ -9,7 +9,6 @@ So of a DAMAGED replica everything is served that can be read.
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing
 
 from datanode.access import TokenCheck
 from datanode.block_store import BlockStore
@@ -31,6 +30,10 @@ READS_AT_ONCE = 256
 """Each holds at most 1 MiB, and one file open, from its first piece to its last."""
 
 
+KEPT_BUFFERS_MAX = 16
+"""A fresh buffer costs as much as filling it: each of its pages is a fault, and is cleared."""
+
+
 class ReplicaReader:
     """Reads replicas for those whose token allows it. `suspected` has a replica checked."""
 
@@ -41,6 +44,7 @@ class ReplicaReader:
         self._tokens = tokens
         self._suspected = suspected
         self._places = asyncio.Semaphore(READS_AT_ONCE)
+        self._buffers: list[memoryview] = []
 
     async def read_checksums(self, head: ReadChecksums) -> tuple[ChecksumsFollow, Body]:
         """Return the checksums of a replica: of an unfinished one, those of its prefix."""
@@ -68,12 +72,12 @@ class ReplicaReader:
                     f" of {replica}"
                 )
             total_bytes += length
-        pieces = _cut(head.ranges)
-        first = await self._read(replica, pieces[:1])
-        if len(pieces) == 1:
+        pieces = self._pieces(replica, _cut(head.ranges))
+        first = await anext(pieces)
+        if len(first) == total_bytes:
+            await pieces.aclose()
             return RangesFollow(total_bytes), body_of(first)
-        rest = self._read_on(replica, first, pieces[1:])
-        return RangesFollow(total_bytes), Body(total_bytes, rest)
+        return RangesFollow(total_bytes), Body(total_bytes, _Begun(first, pieces))
 
     def _find(self, head: ReadRanges | ReadChecksums) -> Replica:
         """Return the replica: readers see finalized ones, copiers also unfinished ones."""
@@ -86,18 +90,6 @@ class ReplicaReader:
             raise no_such_replica(head.block_id)
         return replica
 
-    async def _read(self, replica: Replica, pieces: list[tuple[int, int]]) -> memoryview:
-        async with aclosing(self._pieces(replica, pieces)) as opened:
-            return await anext(opened)
-
-    async def _read_on(
-        self, replica: Replica, first: memoryview, pieces: list[tuple[int, int]]
-    ) -> AsyncIterator[memoryview]:
-        yield first
-        async with aclosing(self._pieces(replica, pieces)) as opened:
-            async for data in opened:
-                yield data
-
     async def _pieces(
         self, replica: Replica, pieces: list[tuple[int, int]]
     ) -> AsyncGenerator[memoryview, None]:
@@ -106,7 +98,7 @@ class ReplicaReader:
         place = Place.FINALIZED if replica.state in COMPLETE else Place.BEING_WRITTEN
         path = volume.data_path(place, replica.block_id)
         async with self._places:
-            buffer = memoryview(bytearray(max(length for _, length in pieces)))
+            buffer = self._take_buffer(pieces)
             try:
                 file = await volume.disk.open(path, writable=False)
                 try:
@@ -120,6 +112,14 @@ class ReplicaReader:
                     await file.close()
             except OSError as error:
                 raise self._trouble(replica, str(error)) from error
+            if len(buffer) == PIECE_BYTES and len(self._buffers) < KEPT_BUFFERS_MAX:
+                self._buffers.append(buffer)  # not after a failure: a thread may still fill it
+
+    def _take_buffer(self, pieces: list[tuple[int, int]]) -> memoryview:
+        size = max(length for _, length in pieces)
+        if size == PIECE_BYTES and self._buffers:
+            return self._buffers.pop()
+        return memoryview(bytearray(size))
 
     def _trouble(self, replica: Replica, reason: str) -> DataDamaged:
         """Return the error of a read that failed; the replica is checked, if it still is here."""
@@ -128,6 +128,24 @@ class ReplicaReader:
         if replica.state is not ReplicaState.DAMAGED:  # of that one it is known
             self._suspected(replica.block_id, replica.stamp)
         return DataDamaged(f"{replica} cannot be read: {reason}")
+
+
+class _Begun:
+    """Pieces of which the first has been read. Whoever is given them closes them."""
+
+    def __init__(self, first: memoryview, rest: AsyncGenerator[memoryview, None]) -> None:
+        self._first: memoryview | None = first
+        self._rest = rest
+
+    def __aiter__(self) -> AsyncIterator[memoryview]:
+        return self
+
+    async def __anext__(self) -> memoryview:
+        first, self._first = self._first, None
+        return await anext(self._rest) if first is None else first
+
+    async def aclose(self) -> None:
+        await self._rest.aclose()
 
 
 def _cut(ranges: tuple[tuple[int, int], ...]) -> list[tuple[int, int]]:

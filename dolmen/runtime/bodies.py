@@ -1,7 +1,7 @@
 """What sending a body means, whatever carries it: its length is kept, and its progress has a
 deadline."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from typing import Protocol
 
 from dolmen.protocol.checksums import Buffer
@@ -46,7 +46,7 @@ async def send_pieces(
         if left:
             raise _wrong_length(body, f"ended {left} bytes short")
     finally:
-        await _close_pieces(pieces)
+        await close_pieces(pieces)
     progress.expect()
 
 
@@ -62,8 +62,8 @@ def _wrong_length(body: Body, how: str) -> SourceFailed:
     return SourceFailed(ValueError(f"a body of {body.length_bytes} bytes {how}"))
 
 
-async def _close_pieces(pieces: AsyncIterator[Buffer]) -> None:
-    """Let a generator's `finally` run now, not when it is collected."""
+async def close_pieces(pieces: AsyncIterable[Buffer]) -> None:
+    """Let a generator's `finally` run now, not when it is collected. Idempotent."""
     aclose = getattr(pieces, "aclose", None)
     if aclose is not None:
         await aclose()

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dolmen.protocol.errors import DolmenError
-from dolmen.runtime.bodies import SourceFailed
+from dolmen.runtime.bodies import SourceFailed, close_pieces
 from dolmen.runtime.bulk_link import BulkLink, LinkLost
 from dolmen.runtime.bulk_messages import SKIP_BYTES, ReceivedBody, receive_head, send_message
 from dolmen.runtime.crowd import Doing
@@ -97,7 +97,11 @@ class BulkServing:
             self._watch_for_end()
         outgoing = await self._service.exchange(Incoming(head, body, self._peer_host))
         self._link.unwatch()
-        await send_message(self._link, outgoing.head, outgoing.body, self._stall_s)
+        try:
+            await send_message(self._link, outgoing.head, outgoing.body, self._stall_s)
+        finally:
+            if outgoing.body is not None:
+                await close_pieces(outgoing.body.pieces)
         self._link.rest()
         self._is_busy = False
         if not body.complete:

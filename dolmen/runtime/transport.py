@@ -28,7 +28,8 @@ PIECE_BYTES = 1024 * 1024
 class Body:
     """Bytes to send: their exact number, and the pieces, each of at most PIECE_BYTES (advice).
 
-    A piece may be overwritten once the next one is asked for. Pieces that can be iterated again (an
+    A piece may be overwritten once the next one is asked for. Pieces with an `aclose` are closed
+    when nobody asks for any more, also if nobody ever did. Pieces that can be iterated again (an
     iterable that is not its own iterator, see `body_of`) let a request that failed on a pooled
     connection before any answer be repeated once on a new one, before the peer is blamed (rule 20).
     """

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dolmen.protocol.errors import DolmenError, PeerLost
-from dolmen.runtime.bodies import SourceFailed
+from dolmen.runtime.bodies import SourceFailed, close_pieces
 from dolmen.runtime.transport import Answered, Body, Incoming, Service
 from dolmen.simulation.sim_bodies import Piece, ReceivingBody, SendingBody, Taken, TimeoutProgress
 from dolmen.simulation.sim_network import End
@@ -141,6 +141,8 @@ class Serving:
             raise PeerLost(f"{self._end.peer.process} took nothing") from None
         except SourceFailed as failed:
             raise failed.error from None
+        finally:
+            await close_pieces(body.pieces)
 
     def _take(self, message: object) -> None:
         if isinstance(message, Piece):
