@@ -107,7 +107,7 @@ class SegmentReceiver:
             stored_s = await self._take_in(head, shape, body, None)
             return SegmentStored(hops=(HopTimes(stored_s, 0.0),))
         clock = asyncio.get_running_loop().time
-        relay = Relay()
+        relay = Relay(head.length_bytes)
         forwarding = asyncio.create_task(self._forward(head, token, relay))
         try:
             stored_s = await self._take_in(head, shape, body, relay)
@@ -236,11 +236,14 @@ class Relay:
 
     A buffer may be filled again once the piece *after* it was handed over: the sender has then
     asked for that piece, and so is done with the one before. A sender that gave up takes nothing
-    any more, and holds nobody up. Until the first piece has passed, the sender may begin again: a
-    request that a pooled connection lost is repeated before anybody is blamed (rule 20).
+    any more, and holds nobody up. It is done with the last byte: the next hop may answer before
+    this one has stored the segment, and the connection is kept. Until the first piece has passed,
+    the sender may begin again: a request that a pooled connection lost is repeated before anybody
+    is blamed (rule 20).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, length_bytes: int) -> None:
+        self._length_bytes = length_bytes
         self._piece: memoryview | None = None
         self._filled = asyncio.Event()
         """There is a piece, or there will be none any more."""
@@ -279,10 +282,12 @@ class Relay:
         """Yield the pieces, for the sender."""
         if self._begun:
             raise PeerLost("the connection broke in the middle of the segment")
-        while True:
+        left_bytes = self._length_bytes
+        while left_bytes:
             await self._filled.wait()
             if self._piece is None:
                 return
+            left_bytes -= len(self._piece)
             yield self._piece
             self._piece, self._begun = None, True
             self._filled.clear()

@@ -19,7 +19,7 @@ def test_each_hop_waits_for_a_shorter_time_than_the_one_before_it(targets: int) 
 
 
 def test_a_buffer_is_not_filled_again_before_the_sender_is_done_with_it() -> None:
-    relay, sent = Relay(), bytearray()
+    relay, sent = Relay(20), bytearray()
     buffers = [memoryview(bytearray(4)) for _ in range(2)]
 
     async def send() -> None:
@@ -42,7 +42,7 @@ def test_a_buffer_is_not_filled_again_before_the_sender_is_done_with_it() -> Non
 
 @pytest.mark.parametrize("taken", [0, 1])
 def test_a_sender_that_gave_up_holds_nobody_up(taken: int) -> None:
-    relay = Relay()
+    relay = Relay(20)
 
     async def send() -> None:
         pieces = aiter(relay)
@@ -61,7 +61,7 @@ def test_a_sender_that_gave_up_holds_nobody_up(taken: int) -> None:
 
 
 def test_a_sender_may_begin_again_until_the_first_piece_has_passed() -> None:
-    relay, sent = Relay(), bytearray()
+    relay, sent = Relay(6), bytearray()
 
     async def send() -> None:
         lost = aiter(relay)
@@ -80,3 +80,20 @@ def test_a_sender_may_begin_again_until_the_first_piece_has_passed() -> None:
 
     virtual_time.run(scenario())
     assert sent == b"onetwo"
+
+
+def test_a_sender_is_done_with_the_last_byte_while_it_is_still_being_stored() -> None:
+    relay = Relay(8)
+
+    async def scenario() -> None:
+        sending = asyncio.create_task(_all_of(relay))
+        await relay.hand_over(memoryview(b"data"))
+        await relay.hand_over(memoryview(b"last"))
+        assert await sending == b"datalast"  # nobody has said that this is the end
+        await relay.end()
+
+    virtual_time.run(scenario())
+
+
+async def _all_of(relay: Relay) -> bytes:
+    return b"".join([bytes(piece) async for piece in relay])
