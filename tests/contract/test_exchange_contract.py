@@ -204,3 +204,35 @@ def test_an_answer_comes_while_the_sender_waits_for_its_own_source(world: World)
         await listener.close()
 
     world.run(scenario)
+
+
+class Closable:
+    """Pieces without end that somebody has to close."""
+
+    def __init__(self) -> None:
+        self.closed = asyncio.Event()
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return bytes(PIECE)
+
+    async def aclose(self) -> None:
+        self.closed.set()
+
+
+def test_the_pieces_of_a_reply_are_closed_when_its_reader_goes_away(world: World) -> None:
+    async def scenario() -> None:
+        pieces = Closable()
+
+        async def answer(incoming: Incoming) -> Outgoing:
+            return Outgoing(b"follows", Body(MORE_THAN_FITS, pieces))
+
+        listener = await serve(world, answer)
+        async with world.client.exchange(listener.address, b"") as answered:
+            assert answered.head == b"follows"
+        await pieces.closed.wait()
+        await listener.close()
+
+    world.run(scenario)

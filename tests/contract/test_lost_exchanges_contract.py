@@ -214,38 +214,6 @@ def test_a_reply_body_that_fails_in_the_middle_breaks_off(
     assert not [record for record in caplog.records if record.exc_info], "it is no defect"
 
 
-class Closable:
-    """Pieces without end that somebody has to close."""
-
-    def __init__(self) -> None:
-        self.closed = asyncio.Event()
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        return bytes(PIECE)
-
-    async def aclose(self) -> None:
-        self.closed.set()
-
-
-def test_the_pieces_of_a_reply_are_closed_when_its_reader_goes_away(world: World) -> None:
-    async def scenario() -> None:
-        pieces = Closable()
-
-        async def answer(incoming: Incoming) -> Outgoing:
-            return Outgoing(b"follows", Body(MORE_THAN_FITS, pieces))
-
-        listener = await serve(world, answer)
-        async with world.client.exchange(listener.address, b"") as answered:
-            assert answered.head == b"follows"
-        await pieces.closed.wait()
-        await listener.close()
-
-    world.run(scenario)
-
-
 def test_an_exchange_that_fails_unforeseen_is_a_lost_peer(world: World) -> None:
     async def answer(incoming: Incoming) -> Outgoing:
         raise LookupError("a defect")
