@@ -5,11 +5,13 @@ Paths are absolute namespace paths (`/a/b`). Times are milliseconds since the ep
 lasts.
 """
 
+from collections.abc import Sequence
 from typing import get_args
 
 import msgspec
 
 from dolmen.protocol.draft_messages import DraftMutation, DraftOpened, DraftRead
+from dolmen.protocol.errors import MALFORMED, InvalidRequest
 from dolmen.protocol.file_values import (
     CONTENT_LIMIT_BYTES as CONTENT_LIMIT_BYTES,
 )
@@ -274,10 +276,31 @@ class Done(msgspec.Struct, frozen=True, array_like=True, tag=100):
 
 
 class Listing(msgspec.Struct, frozen=True, array_like=True, tag=102):
-    """A page of entries; `more` says that the next page is not empty."""
+    """A page of entries; `more` says that the next page is not empty, `after` asks for it.
 
-    entries: tuple[FileInfo, ...]
-    more: bool
+    The entries are packed once more, so that the next page can be asked for before those of this
+    one are unpacked.
+    """
+
+    packed: bytes
+    more: bool = False
+    after: str = ""
+
+    @property
+    def entries(self) -> tuple[FileInfo, ...]:
+        """The entries, unpacked each time. InvalidRequest: they are not sound."""
+        try:
+            return _ENTRIES.decode(self.packed)
+        except MALFORMED as error:
+            raise InvalidRequest(f"malformed listing: {error}") from None
+
+
+_ENTRIES = msgspec.msgpack.Decoder(tuple[FileInfo, ...])
+
+
+def make_listing(entries: Sequence[FileInfo], after: str | None = None) -> Listing:
+    """Return the page of `entries`, behind which the next one begins `after`, if there is one."""
+    return Listing(msgspec.msgpack.encode(entries), after is not None, after or "")
 
 
 class OpenedFile(msgspec.Struct, frozen=True, array_like=True, tag=103):

@@ -251,9 +251,11 @@ class _Checker:
         if by_age != by_call:
             yield f"{len(by_call)} records of answers are kept, {len(by_age)} in the order of age"
         for key, record in kept.items():
-            for answer in record.answers:
-                if tables.answers_key(key[:16], answer.number) != key:
-                    yield f"the answer to call {answer.number} is among those to others"
+            numbers = [answer.number for answer in record.answers]
+            if any(tables.answers_key(key[:16], number) != key for number in numbers):
+                yield f"the answers to calls {numbers} are not all where they belong"
+            if len(set(numbers)) < len(numbers):
+                yield f"of calls {numbers} one was answered twice"
 
     def _member_problems(self) -> Iterator[str]:
         datanodes = {

@@ -13,6 +13,7 @@ from dolmen.protocol.client_messages import (
     ListDirectory,
     Listing,
     WalkTree,
+    make_listing,
 )
 from dolmen.protocol.errors import InvalidRequest, NotADirectory
 from dolmen.protocol.identifiers import LISTING_LIMIT, check_name, format_path
@@ -77,10 +78,12 @@ def list_directory(view: View, request: ListDirectory) -> Listing:
     if request.after:
         check_name(request.after, request.after)
     above = _above(names)
-    for name, child in children(view, inode.inode_id, request.after):
+    after = request.after
+    for name, child in children(view, inode.inode_id, after):
         if not page.take(above + name, child):
-            return Listing(tuple(page.entries), more=True)
-    return Listing(tuple(page.entries), more=False)
+            return make_listing(page.entries, after)
+        after = name
+    return make_listing(page.entries)
 
 
 def walk_tree(view: View, request: WalkTree) -> Listing:
@@ -90,12 +93,13 @@ def walk_tree(view: View, request: WalkTree) -> Listing:
         raise InvalidRequest(f"max_depth {request.max_depth} is below 0")
     page = _Page(request.limit)
     if inode.kind != EntryKind.DIRECTORY:
-        return Listing((), more=False)
+        return make_listing(())
     after, above = parse_bookmark(request.after), _above(names)
     for below, child in walk_below(view, inode, after, request.max_depth):
         if not page.take(above + "/".join(below), child):
-            return Listing(tuple(page.entries), more=True)
-    return Listing(tuple(page.entries), more=False)
+            return make_listing(page.entries, "/".join(after))
+        after = below
+    return make_listing(page.entries)
 
 
 def parse_bookmark(text: str) -> Names:

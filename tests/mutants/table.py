@@ -285,9 +285,9 @@ MUTANTS = (
         (
             Change(
                 "namenode/recovery.py",
-                "                        apply_group(_decoded(group, txid), writer, txid)\n",
-                "                        apply_group(_decoded(group, txid), writer, txid)\n"
-                "                        apply_group(_decoded(group, txid), writer, txid)\n",
+                "                        apply_group(_decoded(group, txid), sheet, txid)\n",
+                "                        apply_group(_decoded(group, txid), sheet, txid)\n"
+                "                        apply_group(_decoded(group, txid), sheet, txid)\n",
             ),
         ),
     ),

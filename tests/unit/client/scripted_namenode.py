@@ -199,14 +199,16 @@ class ScriptedNamenode:
 
     def _ListDirectory(self, request: messages.ListDirectory) -> messages.Listing:  # noqa: N802
         names = sorted(path for path in self.paths if path.rpartition("/")[2] > request.after)
-        page = names[:3]
-        return messages.Listing(tuple(self._info(path, 0) for path in page), len(names) > 3)
+        return self._listing(names, lambda path: path.rpartition("/")[2])
 
     def _WalkTree(self, request: messages.WalkTree) -> messages.Listing:  # noqa: N802
         root = request.path.rstrip("/") + "/"
         names = sorted(path for path in self.paths if path.removeprefix(root) > request.after)
-        page = names[:3]
-        return messages.Listing(tuple(self._info(path, 0) for path in page), len(names) > 3)
+        return self._listing(names, lambda path: path.removeprefix(root))
+
+    def _listing(self, paths: list[str], place: Callable[[str], str]) -> messages.Listing:
+        page, after = paths[:3], place(paths[2]) if len(paths) > 3 else None
+        return messages.make_listing([self._info(path, 0) for path in page], after)
 
     def _info(self, path: str, length: int, content_hash: bytes = b"") -> messages.FileInfo:
         return messages.FileInfo(
