@@ -5,8 +5,9 @@ reading pauses when the next hop is slow, and 1 MiB is all that one stream holds
 stored here stays good even if the next hop failed: segments are idempotent, and the answer names
 who failed.
 
-Each hop watches the one behind it, and names it when its process stands still. If it runs, and yet
-nothing moves, as on a disk that hangs, it is waited for: for a shorter time than the one before
+A writer on the host of all datanodes sends to each by itself (decision 0013): nothing is passed on.
+Else each hop watches the one behind it, and names it when its process stands still. If it runs, and
+yet nothing moves, as on a disk that hangs, it is waited for: for a shorter time than the one before
 waits for it, so that the node before the silent one speaks first. `hop_deadline_s` spreads a base
 time over the pipeline.
 """
@@ -103,7 +104,7 @@ class SegmentReceiver:
     async def _store_and_forward(
         self, head: WriteSegment, shape: SegmentShape, body: IncomingBody, token: BlockToken
     ) -> SegmentStored:
-        if head.position + 1 == len(token.targets):
+        if not head.passed_on or head.position + 1 == len(token.targets):
             stored_s = await self._take_in(head, shape, body, None)
             return SegmentStored(hops=(HopTimes(stored_s, 0.0),))
         clock = asyncio.get_running_loop().time

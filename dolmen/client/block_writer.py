@@ -17,6 +17,7 @@ commits it, while its datanodes still finalize it; at most two blocks of a file 
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import NamedTuple
 
 from dolmen.client.block_finalize import finalize_replicas
 from dolmen.client.core.held_segments import HeldSegments, Segment
@@ -27,6 +28,7 @@ from dolmen.client.pipeline_rebuild import (
     PipelineRebuild,
     allocate_avoiding,
     are_full,
+    pipeline_of,
     story_of,
 )
 from dolmen.client.segment_window import SegmentWindow
@@ -215,9 +217,8 @@ class BlockWriter:
 
         left_s = None if patience is None else patience.left_s
         wanted = self._file.replication
-        return Pipeline.of(
-            await allocate_avoiding(self._links, request, wanted, retry_for_s=left_s)
-        )
+        allocated = await allocate_avoiding(self._links, request, wanted, retry_for_s=left_s)
+        return await pipeline_of(self._links, allocated)
 
     async def predecessor_finished(self) -> None:
         """Return when the block before this one is finished: the one after this may then begin."""
@@ -245,9 +246,25 @@ class BlockWriter:
                 task.cancel()
 
     async def _send(self, segment: Segment) -> None:
-        """Send one segment; never raises what a datanode may cause."""
+        """Send one segment down each chain: it is acknowledged when all have it."""
         pipeline = self._pipeline
         assert pipeline is not None
+        digest = self.committed().digest if self._is_whole_block(segment) else b""
+        answers = await asyncio.gather(
+            *(self._send_down(chain, pipeline, segment, digest) for chain in pipeline.chains)
+        )
+        stored = [answer for answer in answers if answer is not None]
+        if len(stored) == len(answers):
+            self._final = bool(digest)
+            self._acknowledge(segment)
+            for answer in stored:
+                self._measure(segment, answer)
+        self._news.set()
+
+    async def _send_down(
+        self, chain: range, pipeline: Pipeline, segment: Segment, digest: bytes
+    ) -> "_Acknowledgement | None":
+        """Send a segment down one chain; never raises what a datanode may cause."""
         head = WriteSegment(
             pipeline.token,
             pipeline.block_id,
@@ -255,14 +272,15 @@ class BlockWriter:
             segment.offset_bytes,
             len(segment.data),
             segment.checksums,
-            0,
-            self.committed().digest if self._is_whole_block(segment) else b"",
+            chain.start,
+            digest,
+            passed_on=len(chain) > 1,
         )
         datanodes, clock = self._links.datanodes, asyncio.get_running_loop().time
         begun_s = clock()
         try:
             reply = await datanodes.ask(
-                pipeline.head.address,
+                pipeline.targets[chain.start].address,
                 head,
                 SegmentStored,
                 body=body_of(*_pieces(segment.data)),
@@ -271,15 +289,13 @@ class BlockWriter:
         except (AccessDenied, StaleGeneration) as error:
             self._break(None, error)  # nobody failed: a new stamp and token cure it
         except DolmenError as error:
-            self._break(0, error)
+            self._break(chain.start, error)
         else:
-            if reply.failed_position >= 0:
-                self._break(reply.failed_position, to_error(Refusal(reply.kind, reply.reason)))
-            else:
-                self._final = bool(head.digest)
-                self._acknowledge(segment)
-                self._measure(pipeline, segment, clock() - begun_s, reply.hops)
-        self._news.set()
+            if reply.failed_position < 0:
+                members = pipeline.members[chain.start : chain.stop]
+                return _Acknowledgement(members, clock() - begun_s, reply.hops)
+            self._break(reply.failed_position, to_error(Refusal(reply.kind, reply.reason)))
+        return None
 
     def _is_whole_block(self, segment: Segment) -> bool:
         """Return whether no other segment comes, so that this one can be finalized as it is."""
@@ -290,13 +306,11 @@ class BlockWriter:
             if released.has_slot:
                 self._window.give_back(released.data)
 
-    def _measure(
-        self, pipeline: Pipeline, segment: Segment, took_s: float, hops: tuple[HopTimes, ...]
-    ) -> None:
+    def _measure(self, segment: Segment, answer: "_Acknowledgement") -> None:
         """A slow datanode breaks the pipeline: the rebuild sees whether others can take over."""
         now_s = asyncio.get_running_loop().time()
         found = self._links.datanodes.slow.segment_took(
-            pipeline.members, len(segment.data), took_s, hops, now_s
+            answer.members, len(segment.data), answer.took_s, answer.hops, now_s
         )
         for datanode_id in found:
             logger.warning("datanode %s is slow: new blocks go elsewhere for a while", datanode_id)
@@ -305,6 +319,7 @@ class BlockWriter:
     def _break(self, position: int | None, error: DolmenError) -> None:
         """The pipeline broke, at `position` if anybody is to blame."""
         self._broken = True
+        self._news.set()
         if position is not None and self._pipeline is not None:
             self._blame(self._pipeline.at(position).datanode_id, error)
 
@@ -332,6 +347,14 @@ class BlockWriter:
             return NoSpace(f"no datanode has room for {what}: {story_of(self._breaks)}")
         reasons = story_of(self._breaks) or "its datanodes refuse its stamp"
         return TooFewDatanodes(f"{what} made no progress: {reasons}")
+
+
+class _Acknowledgement(NamedTuple):
+    """A segment was stored down a chain: by whom, and what it cost."""
+
+    members: tuple[str, ...]
+    took_s: float
+    hops: tuple[HopTimes, ...]
 
 
 class _Breaks:

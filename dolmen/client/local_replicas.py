@@ -19,6 +19,7 @@ from dolmen.client.local_replica import LocalReplica
 from dolmen.protocol.checksums import CHECKSUM_BYTES, chunk_count
 from dolmen.protocol.client_messages import LocatedBlock, ReplicaLocation
 from dolmen.protocol.errors import ChecksumMismatch, DolmenError, PeerLost
+from dolmen.protocol.tokens import Target
 from dolmen.runtime.file_passing import FilePassing, PassedFile
 
 LOOK_AGAIN_S = 30.0
@@ -57,14 +58,14 @@ class LocalReplicas:
             return None
         return replica if _now_s() < replica.expires_s else None
 
-    async def look(self, replicas: Iterable[ReplicaLocation]) -> tuple[str, ...]:
-        """Return which of their datanodes are on our host."""
+    async def look(self, datanodes: Iterable[ReplicaLocation | Target]) -> tuple[str, ...]:
+        """Return which datanodes are on our host, these among them if they are."""
         if not self._is_on:
             return ()
         known = (*self._datanodes, *self._absent.current(_now_s()))
-        for replica in replicas:
-            if replica.datanode_id not in known:
-                await self._connect(replica.datanode_id)
+        for datanode in datanodes:
+            if datanode.datanode_id not in known:
+                await self._connect(datanode.datanode_id)
         return tuple(self._datanodes)
 
     async def open(

@@ -65,6 +65,11 @@ async def allocate_avoiding(
     )
 
 
+async def pipeline_of(links: Links, allocated: AllocatedBlock) -> Pipeline:
+    """Return how to send to the datanodes of a block."""
+    return Pipeline.of(allocated, await links.local.look(allocated.targets))
+
+
 async def _try(
     links: Links, request: AllocateBlock | RebuildPipeline, wanted: int
 ) -> AllocatedBlock | None:
@@ -120,7 +125,7 @@ class PipelineRebuild:
                 await self._bring_together(new)
                 if not self._failed:
                     await self._make_it_the_blocks(new)
-                    return Pipeline.of(new)
+                    return await pipeline_of(self._links, new)
                 lost.update(self._failed)
             if not patience.left_s:
                 raise refusal or self._missing(old)

@@ -41,7 +41,8 @@ class WriteSegment(Head, frozen=True, tag=1):
 
     The offset is a multiple of the chunk size, and so is the length unless it is the block's end.
     `checksums` are the packed chunk checksums; `position` is the receiver's place in the token's
-    pipeline; the receiver passes the segment on to position + 1, if there is one.
+    pipeline; the receiver passes the segment on to position + 1, if there is one,
+    unless the writer sends to each by itself.
 
     With `digest`, the block's, the segment is the whole block, at most WHOLE_LIMIT_BYTES of it:
     everybody who stores it makes it FINALIZED, and durable, before he answers.
@@ -52,6 +53,7 @@ class WriteSegment(Head, frozen=True, tag=1):
     checksums: bytes
     position: int
     digest: bytes = b""
+    passed_on: bool = True
 
 
 class FinalizeReplica(Head, frozen=True, tag=2):

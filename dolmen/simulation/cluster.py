@@ -5,7 +5,7 @@ Whatever an event loop or a server would have logged as an unforeseen exception 
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from random import Random
 
@@ -68,7 +68,9 @@ class SimCluster:
         self.finding = asyncio.Event()
         """Set with the first finding."""
         self.lives: dict[str, Lives] = {}
-        self._inspecting = SimMachine(INSPECTOR, self.network, plan.seed)
+        self._inspecting = SimMachine(
+            INSPECTOR, self.network, plan.seed, hosts=self._hosts_of_client(INSPECTOR)
+        )
         self.namenode = self._add(NAMENODE, self._make_namenode)
         self.datanodes = [self._add_datanode(index) for index in range(plan.datanodes)]
         asyncio.get_running_loop().set_exception_handler(self._unforeseen)
@@ -91,7 +93,7 @@ class SimCluster:
         return self._add(
             client_name(index),
             lambda machine: ClientProcess(machine, options, work),
-            host=datanode if self.plan.local_clients else None,
+            self._hosts_of_client(datanode),
         )
 
     def inspector(self) -> Client:
@@ -131,10 +133,17 @@ class SimCluster:
             lives.machine.add_volume(volume_directory(volume))
         return lives
 
-    def _add(self, name: str, make: Callable[[Machine], Process], host: str | None = None) -> Lives:
+    def _hosts_of_client(self, own: str) -> Sequence[str]:
+        if self.plan.one_host:
+            return [datanode_name(index) for index in range(self.plan.datanodes)]
+        return [own] if self.plan.local_clients else []
+
+    def _add(
+        self, name: str, make: Callable[[Machine], Process], hosts: Sequence[str] = ()
+    ) -> Lives:
         pace = self.plan.pace
         times = DiskTimes(pace.operation_ms / 1000, pace.sync_ms / 1000, pace.disk_bytes_per_s)
-        machine = SimMachine(name, self.network, self.plan.seed, times, host)
+        machine = SimMachine(name, self.network, self.plan.seed, times, hosts)
         machine.plant(SECRET_FILE, SECRET)
         lives = self.lives[name] = Lives(machine, make, self, self.trace)
         return lives

@@ -69,6 +69,8 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Edits."""
     local_clients: bool = False
     """Whether each client is on the host of a datanode, and reads what that has from its files."""
+    one_host: bool = False
+    """Whether each client is on the host of all datanodes, and so sends to each by itself."""
     pace: Pace = Pace()
     faults: tuple[AnyFault, ...] = ()
     work: Work = Work()

@@ -85,6 +85,7 @@ class Shapes:
             inline_limit_bytes=INLINE_LIMITS_BYTES[seed // 2 % len(INLINE_LIMITS_BYTES)],
             checkpoint_every=choice(CHECKPOINTS_EVERY),
             local_clients=seed % 2 == 1,
+            one_host=seed % 4 == 3,
             pace=choice(PACES),
             work=self._work(seconds, clients),
         )

@@ -38,11 +38,20 @@ class Passed:
 
 
 class SimFilePassing:
-    """Passes files between the processes of `host`, of which `process` is one."""
+    """Passes files between the processes of `host`, of which `process` is one, and of `others`,
+    machines that are to look like the same host."""
 
-    def __init__(self, network: SimNetwork, host: str, process: str, random: Random) -> None:
+    def __init__(
+        self,
+        network: SimNetwork,
+        host: str,
+        process: str,
+        random: Random,
+        others: Sequence[str] = (),
+    ) -> None:
         self.network = network
         self.host = host
+        self._others = others
         self.random = random
         self.threads = SimThreads(_nobody_asks)
         self._process = process
@@ -54,14 +63,15 @@ class SimFilePassing:
         return SimFileListener(self, address, service)
 
     async def connect(self, name: str, receiver: Receiver) -> Channel:
-        address = f"{self.host}:{name}"
-        listens = address in self.network.listeners
-        end = await self.network.connect(self._process, address) if listens else None
-        if end is None:
-            raise PeerLost(f"nobody listens as {name} on {self.host}")
-        channel = SimChannel(self, end)
-        channel.begin(receiver)
-        return channel
+        for host in (self.host, *self._others):
+            address = f"{host}:{name}"
+            listens = address in self.network.listeners
+            end = await self.network.connect(self._process, address) if listens else None
+            if end is not None:
+                channel = SimChannel(self, host, end)
+                channel.begin(receiver)
+                return channel
+        raise PeerLost(f"nobody listens as {name} on {self.host}")
 
 
 class SimFileListener:
@@ -80,16 +90,17 @@ class SimFileListener:
             channel.close()
 
     def _accept(self, end: End) -> None:
-        channel = SimChannel(self._passing, end)
+        channel = SimChannel(self._passing, self._passing.host, end)
         self._channels = [*(one for one in self._channels if one.is_open), channel]
         channel.begin(self._service.open_session(channel))
 
 
 class SimChannel:
-    """One end of a connection."""
+    """One end of a connection with a process on the machine `host`."""
 
-    def __init__(self, passing: SimFilePassing, end: End) -> None:
+    def __init__(self, passing: SimFilePassing, host: str, end: End) -> None:
         self._passing = passing
+        self._host = host
         self._end = end
         self._receiver: Receiver | None = None
 
@@ -117,15 +128,16 @@ class SimChannel:
     def _receive(self, message: object) -> None:
         assert isinstance(message, Passed)
         if self._receiver is not None:
-            files = [SimPassedFile(self._passing, inode) for inode in message.inodes]
+            files = [SimPassedFile(self._passing, self._host, inode) for inode in message.inodes]
             self._receiver.received(message.payload, files)
 
 
 class SimPassedFile:
     """An inode in the hands of a process that did not open it."""
 
-    def __init__(self, passing: SimFilePassing, inode: SimInode) -> None:
+    def __init__(self, passing: SimFilePassing, host: str, inode: SimInode) -> None:
         self._passing = passing
+        self._host = host
         self._inode = inode
 
     def read_at_once(self, offset: int, buffer: memoryview) -> int:
@@ -144,7 +156,7 @@ class SimPassedFile:
         return self._copy(offset, buffer)
 
     def _copy(self, offset: int, buffer: memoryview) -> int:
-        if not self._passing.network.has_power(self._passing.host):
+        if not self._passing.network.has_power(self._host):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         data = self._inode.readable_data(offset, offset + len(buffer))
         buffer[: len(data)] = data

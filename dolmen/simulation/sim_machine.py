@@ -7,7 +7,7 @@ event loop (`sim_process`) that can be paused.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from random import Random
 from typing import TypeVar
 
@@ -29,7 +29,7 @@ T = TypeVar("T")
 class SimMachine:
     """One machine, which runs one process at a time, both of the same name.
 
-    A client may be on the `host` of a datanode: then files are passed to it there. In all else it
+    A client may be on the `hosts` of datanodes: then files are passed to it there. In all else it
     is a machine of its own.
     """
 
@@ -39,10 +39,10 @@ class SimMachine:
         network: SimNetwork,
         seed: int,
         times: DiskTimes | None = None,
-        host: str | None = None,
+        hosts: Sequence[str] = (),
     ) -> None:
         self.name = name
-        self._host = host or name
+        self._hosts = hosts or (name,)
         self.storage = SimStorage(now_s=asyncio.get_running_loop().time)
         self.tables = SimKeyValueStore()
         self.volumes: list[str] = []
@@ -87,7 +87,11 @@ class SimMachine:
             boot_id=f"{self.name} {self._boots}",
             host_name=self.name,
             file_passing=SimFilePassing(
-                self._network, self._host, self.name, Random(f"{self._seed} {self.name} files")
+                self._network,
+                self._hosts[0],
+                self.name,
+                Random(f"{self._seed} {self.name} files"),
+                self._hosts[1:],
             ),
         )
 

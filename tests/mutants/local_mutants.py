@@ -1,4 +1,4 @@
-"""The mutants of readers that are passed the files of replicas on their own host."""
+"""The mutants of readers and writers that are on the host of their datanodes."""
 
 from tests.mutants.mutant import Change, Mutant
 
@@ -16,6 +16,20 @@ LOCAL_MUTANTS = (
             ),
         ),
         rot_every_ms=500,
+    ),
+    Mutant(
+        "a writer beside its datanodes sends to the first alone",
+        10,
+        "property 1",
+        (
+            Change(
+                "dolmen/client/block_writer.py",
+                "for chain in pipeline.chains)",
+                "for chain in pipeline.chains[:1])",
+            ),
+        ),
+        test="tests/simulation/test_direct_writing.py"
+        "::test_a_writer_on_the_host_of_all_datanodes_sends_to_each_by_itself",
     ),
     Mutant(
         "what is read locally is not given up when it is revoked",

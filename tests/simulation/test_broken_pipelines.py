@@ -2,7 +2,8 @@
 
 A fault comes exactly when a request of the phase begins to be served: the first segment, one in the
 middle, or the order to finalize. What is written is read back, nothing is lost, the writer waits no
-longer than the fault is worth, and in the end every block has its replicas again.
+longer than the fault is worth, and in the end every block has its replicas again. All of it down a
+chain, and by a writer on the host of all datanodes, who sends to each by itself.
 """
 
 import asyncio
@@ -200,10 +201,9 @@ async def until_healed(cluster: SimCluster) -> None:
 
 
 async def write_through(
-    fault: Fault, positions: Iterable[int], phase: str, datanodes: int
+    plan: Plan, fault: Fault, positions: Iterable[int], phase: str
 ) -> tuple[float, Chain]:
     """Write a file while the fault strikes; return how long that took."""
-    plan = Plan(seed=3, datanodes=datanodes, block_size_bytes=BLOCK_BYTES)
     cluster = SimCluster(plan, Trace(asyncio.get_running_loop().time))
     chain = Chain(cluster)
     await cluster.start()
@@ -225,6 +225,10 @@ async def write_through(
     return took_s, chain
 
 
+def plan_of(datanodes: int, *, one_host: bool) -> Plan:
+    return Plan(seed=3, datanodes=datanodes, block_size_bytes=BLOCK_BYTES, one_host=one_host)
+
+
 async def timed(client: Client, chain: Chain) -> float:
     loop = asyncio.get_running_loop()
     begun_s = loop.time()
@@ -234,29 +238,33 @@ async def timed(client: Client, chain: Chain) -> float:
     return loop.time() - begun_s
 
 
+@pytest.mark.parametrize("one_host", [False, True])
 @pytest.mark.parametrize("datanodes", [REPLICATION, REPLICATION + 2])
 @pytest.mark.parametrize("phase", [OPENING, MID_SEGMENT, FINALIZING])
 @pytest.mark.parametrize("position", [FIRST, MIDDLE, LAST])
 @pytest.mark.parametrize("fault", list(COSTS_S))
 def test_one_datanode_of_a_pipeline_costs_time_and_nothing_else(
-    fault: Fault, position: int, phase: str, datanodes: int
+    fault: Fault, position: int, phase: str, datanodes: int, one_host: bool
 ) -> None:
-    took_s, chain = virtual_time.run(write_through(fault, [position], phase, datanodes))
+    plan = plan_of(datanodes, one_host=one_host)
+    took_s, chain = virtual_time.run(write_through(plan, fault, [position], phase))
     assert took_s < COSTS_S[fault]
     is_left = fault is not is_slow
     nobody_takes_over = datanodes == REPLICATION or phase == FINALIZING
     assert chain.fewest_replicas == REPLICATION - (is_left and nobody_takes_over)
 
 
+@pytest.mark.parametrize("one_host", [False, True])
 @pytest.mark.parametrize("phase", [OPENING, MID_SEGMENT, FINALIZING])
 @pytest.mark.parametrize("positions", [(FIRST, LAST), (MIDDLE, LAST)])
 @pytest.mark.parametrize(
     "fault", [dies, stands_still, dies_or_stands_still, is_full, restarts_quickly]
 )
 def test_two_datanodes_at_once_cost_the_time_of_both(
-    fault: Fault, positions: tuple[int, int], phase: str
+    fault: Fault, positions: tuple[int, int], phase: str, one_host: bool
 ) -> None:
-    took_s, _ = virtual_time.run(write_through(fault, positions, phase, 2 * REPLICATION - 1))
+    plan = plan_of(2 * REPLICATION - 1, one_host=one_host)
+    took_s, _ = virtual_time.run(write_through(plan, fault, positions, phase))
     assert took_s < 2 * COSTS_S.get(fault, COSTS_S[stands_still])
 
 

@@ -15,11 +15,21 @@ class Pipeline:
     stamp: int
     targets: tuple[Target, ...]
     token: bytes
+    chains: tuple[range, ...]
+    """Positions: the writer sends to the first of each, which passes on to those behind it."""
 
     @classmethod
-    def of(cls, allocated: AllocatedBlock) -> "Pipeline":
-        """Return the pipeline that the namenode has handed out."""
-        return cls(allocated.block_id, allocated.stamp, allocated.targets, allocated.token)
+    def of(cls, allocated: AllocatedBlock, near: Collection[str]) -> "Pipeline":
+        """Return the pipeline that the namenode has handed out.
+
+        If all its datanodes are `near`, on the writer's own host, each is a chain: passing on would
+        cost them as much as the writer, whose link there is none to spare. Else all are one.
+        """
+        targets = allocated.targets
+        positions = range(len(targets))
+        is_direct = all(target.datanode_id in near for target in targets)
+        chains = tuple(range(at, at + 1) for at in positions) if is_direct else (positions,)
+        return cls(allocated.block_id, allocated.stamp, targets, allocated.token, chains)
 
     @property
     def head(self) -> Target:

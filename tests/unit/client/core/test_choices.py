@@ -3,6 +3,8 @@
 from itertools import islice
 from random import Random
 
+import pytest
+
 from dolmen.client.core.pipelines import Pipeline, enough_replicas
 from dolmen.client.core.recent_failures import FAILURES_LIMIT, RecentFailures
 from dolmen.client.core.replica_ranking import (
@@ -13,7 +15,7 @@ from dolmen.client.core.replica_ranking import (
     shuffle_replicas,
 )
 from dolmen.client.core.retry_schedule import FIRST_PAUSE_S, LONGEST_PAUSE_S, pauses
-from dolmen.protocol.client_messages import ReplicaLocation
+from dolmen.protocol.client_messages import AllocatedBlock, ReplicaLocation
 from dolmen.protocol.tokens import Target
 
 
@@ -87,10 +89,25 @@ def test_no_more_failures_are_remembered_than_the_limit() -> None:
 
 def test_survivors_keep_their_order_and_an_invented_position_is_the_heads() -> None:
     targets = tuple(Target(name, f"{name}:1") for name in "abc")
-    pipeline = Pipeline(1, 2, targets, b"")
+    pipeline = Pipeline.of(AllocatedBlock(1, 2, targets, b""), ())
     assert pipeline.survivors({"b"}) == ("a", "c")
     assert pipeline.at(2).datanode_id == "c"
     assert pipeline.at(7).datanode_id == "a"
+
+
+@pytest.mark.parametrize(
+    ("near", "chains"),
+    [
+        ("", (range(3),)),
+        ("ab", (range(3),)),
+        ("abcd", (range(1), range(1, 2), range(2, 3))),
+    ],
+)
+def test_only_if_all_datanodes_are_near_is_each_a_chain(
+    near: str, chains: tuple[range, ...]
+) -> None:
+    targets = tuple(Target(name, f"{name}:1") for name in "abc")
+    assert Pipeline.of(AllocatedBlock(1, 2, targets, b""), near).chains == chains
 
 
 def test_a_writer_waits_for_as_many_replicas_as_a_close_needs() -> None:
