@@ -13,8 +13,8 @@ is awaited, snapshots show the state before the batch.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 
 from dolmen.protocol.control_messages import Reply
@@ -25,7 +25,7 @@ from dolmen.protocol.errors import (
     Overloaded,
     StandbyNamenode,
 )
-from dolmen.runtime.key_value import WriteTransaction
+from dolmen.runtime.key_value import KeyValue, WriteTransaction
 from dolmen.runtime.metrics import COUNTS, Histogram
 from namenode.core.apply import seal
 from namenode.core.edit_batches import (
@@ -88,6 +88,36 @@ class JournalFigures:
     append_seconds: Histogram = field(default_factory=Histogram)
 
 
+class _Views:
+    """Entered by each who reads. All who do in one turn of the event loop get the same view, unless
+    it is ended; a generator for each of them would cost a fifth of a stat."""
+
+    def __init__(self, tables: KeyValue, take_damage: Callable[[DataDamaged], None]) -> None:
+        self._tables = tables
+        self._take_damage = take_damage
+        self._held = ExitStack()
+        self._view: View | None = None
+
+    def __enter__(self) -> View:
+        if self._view is None:
+            try:
+                self._view = self._held.enter_context(self._tables.snapshot())
+            except DataDamaged as error:
+                self._take_damage(error)
+                raise
+            asyncio.get_running_loop().call_soon(self.end)
+        return self._view
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, DataDamaged):
+            self._take_damage(error)
+
+    def end(self) -> None:
+        """Who looks from now on gets a new view."""
+        self._view = None
+        self._held.close()
+
+
 class Journal:
     """Decides, logs and applies; `release` takes the effects of what has committed."""
 
@@ -112,8 +142,7 @@ class Journal:
         self._cancelled = False
         self._appending = False
         self._now_ms = 0
-        self._views = ExitStack()
-        self._view: View | None = None
+        self._views = _Views(store.tables, self._take_damage)
         self.figures = JournalFigures()
 
     async def submit(self, decide: Decide, deadline: float | None = None) -> Reply:
@@ -150,26 +179,18 @@ class Journal:
         self._queue.extend(self._waiting.take(block_ids))
         self._work.set()
 
-    @contextmanager
-    def snapshot(self) -> Generator[View]:
-        """A view of what is durable; hold it across no await.
+    def snapshot(self) -> AbstractContextManager[View]:
+        """Enter it for a view of what is durable; hold it across no await.
 
         All who look in one turn of the event loop see the same, unless a batch commits meanwhile.
         """
-        try:
-            if self._view is None:
-                self._view = self._views.enter_context(self._store.tables.snapshot())
-                asyncio.get_running_loop().call_soon(self._end_view)
-            yield self._view
-        except DataDamaged as error:
-            if _means_tables(error):
-                self._store.report_damage(error.message)
-                self._work.set()
-            raise
+        return self._views
 
-    def _end_view(self) -> None:
-        self._view = None
-        self._views.close()
+    def _take_damage(self, error: DataDamaged) -> None:
+        """A reader has found something: if it is the tables that are damaged, `run` ends."""
+        if _means_tables(error):
+            self._store.report_damage(error.message)
+            self._work.set()
 
     async def run(self) -> None:
         """Work until `close`. Whatever it raises must end the process."""
@@ -301,7 +322,7 @@ class Journal:
         self.figures.append_seconds.observe(clock() - begun_s)
         self.figures.batch_edits.observe(len(decided.groups))
         decided.transaction.commit()
-        self._end_view()  # whoever looks from now on sees the batch
+        self._views.end()  # whoever looks from now on sees the batch
 
     def _give(self, answer: _Answer) -> None:
         self._release(answer.effects)

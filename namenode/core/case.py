@@ -1,7 +1,5 @@
 """One request as it is decided: who asks, when, in which state, and what else is known."""
 
-from functools import cached_property
-
 import msgspec
 
 from dolmen.protocol.errors import InvalidRequest, TooFewDatanodes
@@ -71,11 +69,14 @@ class Case:
         self.now_ms = now_ms
         self.client_id = caller.client_id
         self.user = caller.user
+        self._meta: Meta | None = None
 
-    @cached_property
+    @property
     def meta(self) -> Meta:
         """The counters, from which new ids are drawn."""
-        return load_meta(self.view)
+        if self._meta is None:  # a cached_property takes a lock
+            self._meta = load_meta(self.view)
+        return self._meta
 
     @property
     def next_txid(self) -> int:

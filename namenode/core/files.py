@@ -76,14 +76,10 @@ CHANGED_BLOCKS_LIMIT = 1000
 class _Shape(msgspec.Struct, frozen=True):
     """What a new file is to be, with the cluster's values where none were given, and where."""
 
-    names: Names
+    path: str
     found: Resolved
     replication: int
     block_size_bytes: int
-
-    @property
-    def path(self) -> str:
-        return format_path(self.names)
 
 
 def _shape(case: Case, request: CreateFile) -> _Shape:
@@ -97,7 +93,7 @@ def _shape(case: Case, request: CreateFile) -> _Shape:
     _check_block_size(block_size_bytes, path)
     check_mode(request.mode, path)
     found = _place_for(case, names, exclusive=request.exclusive)
-    return _Shape(names, found, replication, block_size_bytes)
+    return _Shape(path, found, replication, block_size_bytes)
 
 
 def check_creation(case: Case, request: CheckCreation) -> Done:
@@ -135,7 +131,7 @@ def store_file(case: Case, request: StoreFile) -> Outcome:
     edit = FileStored(
         inode_id=case.meta.next_inode_id + len(parents),
         parent_id=parent_id,
-        name=shape.names[-1],
+        name=found.names[-1],
         mode=request.file.mode,
         owner=case.user,
         group=found.inode.group,
@@ -195,12 +191,13 @@ def _check_block_size(block_size_bytes: int, path: str) -> None:
 def _place_for(case: Case, names: Names, *, exclusive: bool) -> Resolved:
     """Return where a file at `names` would stand. Raise if it could not be published now."""
     found = resolve(case.view, names)
-    path = format_path(names)
     if found.missing:
         check_room(found.inode, names[: found.depth + 1])
-    elif found.inode.kind == EntryKind.DIRECTORY:
+        return found
+    path = format_path(names)
+    if found.inode.kind == EntryKind.DIRECTORY:
         raise IsADirectory(f"{path}: is a directory", path)
-    elif exclusive:
+    if exclusive:
         raise PathExists(f"{path}: exists", path)
     return found
 

@@ -9,8 +9,6 @@ were heard, which files readers have open) changes by effects after the commit, 
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from dolmen.protocol.client_messages import (
     AbandonFile,
     AllocateBlock,
@@ -103,6 +101,13 @@ _MUTATIONS: dict[type[Any], Callable[[Case, Any], Outcome | Waits]] = {
     SetAdminState: admin_states.set_admin_state,
 }
 
+_LOOKS: dict[type[Any], Callable[[View, Any], Reply]] = {
+    GetInfo: listing.get_info,
+    ListDirectory: listing.list_directory,
+    WalkTree: listing.walk_tree,
+}
+"""Reads that need nothing but the tables, and are most of all calls."""
+
 _ALLOWED_IN_SAFE_MODE = frozenset({SetAdminState})
 """Mutations that touch neither files nor blocks: who is to leave may be said before all have
 reported, lest copies are made for a datanode that is meant to be away."""
@@ -142,20 +147,18 @@ class Namesystem:
             reply=encode_reply(outcome.reply),
             forget_before_ms=max(0, now_ms - self._settings.answered_life_ms),
         )
-        return msgspec.structs.replace(outcome, edits=(*outcome.edits, answer))
+        return Outcome(outcome.reply, (*outcome.edits, answer), outcome.effects)
 
     def read(self, call: ClientCall, view: View, now_ms: int) -> Reply:
         """Answer a read of the namespace, or renew leases. Raises the DolmenError that refuses
         it."""
         request = call.request
+        look = _LOOKS.get(type(request))
+        if look is not None:
+            _check_caller(call)
+            return look(view, request)
         case = self._case(call, view, now_ms)
         match request:
-            case GetInfo():
-                return listing.get_info(view, request)
-            case ListDirectory():
-                return listing.list_directory(view, request)
-            case WalkTree():
-                return listing.walk_tree(view, request)
             case OpenFile():
                 return opening.open_file(case, self._opened, request)
             case LocateBlocks():
@@ -182,9 +185,7 @@ class Namesystem:
             raise SafeMode(reason)
 
     def _case(self, call: ClientCall, view: View, now_ms: int) -> Case:
-        if len(call.client_id) != CLIENT_ID_BYTES:
-            raise InvalidRequest(f"a client id has {CLIENT_ID_BYTES} bytes")
-        check_owner(call.user, "user")
+        _check_caller(call)
         return Case(self._world, view, now_ms, Caller(call.client_id, call.user))
 
     def tick(self, view: View, now_ms: int) -> Outcome | None:
@@ -245,3 +246,10 @@ class Namesystem:
     def format(cluster_id: str, namespace_id: int, now_ms: int) -> Outcome:
         """Decide the first group of a new log."""
         return Outcome(Done(), (ClusterFormatted(cluster_id, namespace_id, now_ms),))
+
+
+def _check_caller(call: ClientCall) -> None:
+    """InvalidRequest: nobody can be called that."""
+    if len(call.client_id) != CLIENT_ID_BYTES:
+        raise InvalidRequest(f"a client id has {CLIENT_ID_BYTES} bytes")
+    check_owner(call.user, "user")
