@@ -233,10 +233,9 @@ class Bulk(Changes):
         self, path: Any, value: Buffer, exclusive: bool, **options: Any
     ) -> None:
         """Write a file that the namenode keeps itself, by one call."""
-        options["coming_bytes"] = memoryview(value).nbytes
-        writer = await self._open_writer(path, exclusive, **options)
-        await writer.write(value)
-        await self._publish(path, writer)
+        shape = named(options, "replication", "block_size_bytes", "mode")
+        client = await self._client()
+        await client.write_file(self._ask(path).path, value, exclusive=exclusive, **shape)
 
     async def _put_file(
         self,

@@ -6,18 +6,20 @@ down gets an error. A name that exists as it stands is meant literally, also whe
 pattern.
 """
 
-from collections.abc import AsyncIterator, Callable
+import errno
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 from glob import has_magic
 from typing import Any
 
 from fsspec.utils import stringify_path
 
-from dolmen.protocol.client_messages import EntryKind, FileInfo
+from dolmen.protocol.client_messages import EntryKind, FileInfo, Listing, make_listing
 from dolmen.protocol.errors import NoSuchPath, NotADirectory
 from fsspec_plugin.access import ClusterAccess
 from fsspec_plugin.entries import Entry, describe, moment, version_key, version_number
-from fsspec_plugin.os_errors import translates_errors
+from fsspec_plugin.os_errors import translates_errors, translating
+from fsspec_plugin.synchronous import cross
 
 SKIPPED_BY_WALK = (FileNotFoundError, NotADirectoryError, PermissionError)
 
@@ -38,6 +40,22 @@ class Queries(ClusterAccess):
         asked = self._ask(path)
         return describe(await (await self._client()).info(asked.path), asked)
 
+    async def _infos(self, paths: Sequence[Any]) -> dict[Any, Entry]:
+        """Return what `info` says of each path that is there: a hundred with each call."""
+        asked = {path: self._ask(path) for path in paths}
+        with translating():
+            client = await self._client()
+            infos = await client.infos([one.path for one in asked.values()])
+        found = zip(asked.items(), infos, strict=True)
+        return {path: describe(info, ask) for (path, ask), info in found if info is not None}
+
+    async def _sizes(self, paths: Sequence[Any], batch_size: int | None = None) -> list[int]:
+        entries = await self._infos(paths)
+        for path in paths:
+            if path not in entries:
+                raise FileNotFoundError(errno.ENOENT, "does not exist", path)
+        return [entries[path]["size"] for path in paths]
+
     @translates_errors
     async def _exists(self, path: Any, **kwargs: Any) -> bool:
         return await self._look_up(self._ask(path).path) is not None
@@ -52,14 +70,34 @@ class Queries(ClusterAccess):
         info = await self._look_up(self._ask(path).path)
         return info is not None and info.kind == EntryKind.FILE
 
-    @translates_errors
     async def _ls(self, path: Any, detail: bool = True, **kwargs: Any) -> list[Any]:
-        asked = self._ask(path)
+        begun = await self._begin_listing(path)
+        more = await self._go_on_listing(path, begun.after) if begun.more else []
+        return self._listed(path, [*begun.entries, *more], detail=detail)
+
+    def ls(self, path: Any, detail: bool = True, **kwargs: Any) -> list[Any]:
+        """Return the entries of a directory; of a file, itself as the only one."""
+        begun: Listing = self._call(lambda: self._begin_listing(path))
+        after = begun.after
+        more = cross(self.loop, lambda: self._go_on_listing(path, after)) if begun.more else []
+        return self._listed(path, [*begun.entries, *more], detail=detail)
+
+    @translates_errors
+    async def _begin_listing(self, path: Any) -> Listing:
+        """Return the first page."""
         client = await self._client()
         try:
-            infos = await client.list_directory(asked.path)
+            return await client.list_page(self._ask(path).path)
         except NotADirectory:
-            infos = [await client.info(asked.path)]
+            return make_listing([await client.info(self._ask(path).path)])
+
+    @translates_errors
+    async def _go_on_listing(self, path: Any, after: str) -> list[FileInfo]:
+        """Return all other pages, each on its way while the one before is used."""
+        return await (await self._client()).list_directory(self._ask(path).path, after)
+
+    def _listed(self, path: Any, infos: Sequence[FileInfo], *, detail: bool) -> list[Any]:
+        asked = self._ask(path)
         if detail:
             return [describe(info, asked) for info in infos]
         return [asked.answer(info.path) for info in infos]

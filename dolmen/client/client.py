@@ -39,6 +39,10 @@ from dolmen.protocol.client_messages import (
     EntryKind,
     FileInfo,
     GetInfo,
+    GetInfos,
+    Infos,
+    ListDirectory,
+    Listing,
     LocateBlocks,
     LocatedBlock,
     LocatedBlocks,
@@ -51,6 +55,7 @@ from dolmen.protocol.client_messages import (
 from dolmen.protocol.control_messages import Greeting
 from dolmen.protocol.draft_messages import RecoverLease
 from dolmen.protocol.errors import IsADirectory, NoSuchPath, PathExists
+from dolmen.protocol.identifiers import INFOS_LIMIT
 from dolmen.protocol.operator_messages import ClusterReport, GetReport
 from dolmen.runtime.machine import Machine
 
@@ -165,12 +170,25 @@ class Client:
         """Return what is known of a file or directory; NoSuchPath."""
         return await self._namenode.call(GetInfo(path), FileInfo)
 
-    async def list_directory(self, path: str) -> list[FileInfo]:
-        """Return the entries of a directory in byte order; of a file, itself as the only one."""
+    async def infos(self, paths: Sequence[str]) -> list[FileInfo | None]:
+        """Return what is known of each path, None where there is nothing: a hundred with each
+        call. They are not those of one moment."""
+        found: list[FileInfo | None] = []
+        while len(found) < len(paths):
+            asked = GetInfos(tuple(paths[len(found) : len(found) + INFOS_LIMIT]))
+            found += (await self._namenode.call(asked, Infos)).entries
+        return found
+
+    async def list_directory(self, path: str, after: str = "") -> list[FileInfo]:
+        """Return the entries of a directory in byte order, those behind the name `after`."""
         found: list[FileInfo] = []
-        async for page in directory_pages(self._namenode, path):
+        async for page in directory_pages(self._namenode, path, after):
             found += page
         return found
+
+    async def list_page(self, path: str) -> Listing:
+        """Return the first entries of a directory, and whether there are more."""
+        return await self._namenode.call(ListDirectory(path), Listing)
 
     async def iterate_directory(self, path: str) -> AsyncIterator[FileInfo]:
         """Yield the entries of a directory in byte order, fetched page by page."""
@@ -324,9 +342,11 @@ class Client:
         finally:
             await reader.close()
 
-    async def write_file(self, path: str, data: Buffer, *, exclusive: bool = False) -> FileInfo:
+    async def write_file(
+        self, path: str, data: Buffer, *, exclusive: bool = False, **shape: Unpack[FileShape]
+    ) -> FileInfo:
         """Write a whole file in one step."""
-        request = CreateFile(path, exclusive=exclusive)
+        request = CreateFile(path, **shape, exclusive=exclusive)
         if (info := await store_at_once(self._links, request, data)) is not None:
             return info
         length_bytes = memoryview(data).nbytes

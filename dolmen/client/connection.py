@@ -26,6 +26,7 @@ from dolmen.protocol.client_messages import (
     ClientRequest,
     Delete,
     GetInfo,
+    GetInfos,
     ListDirectory,
     MakeDirectory,
     OpenFile,
@@ -74,6 +75,7 @@ _WAITING = frozenset({PublishFile, AllocateBlock, ExtendFile})
 _OVER_LINES = frozenset(
     {
         GetInfo,
+        GetInfos,
         ListDirectory,
         OpenFile,
         CheckCreation,

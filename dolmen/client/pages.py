@@ -13,10 +13,10 @@ PageRequest = ListDirectory | WalkTree
 
 
 async def directory_pages(
-    namenode: NamenodeConnection, path: str
+    namenode: NamenodeConnection, path: str, after_name: str = ""
 ) -> AsyncGenerator[tuple[FileInfo, ...], None]:
-    """Yield the entries of a directory in byte order."""
-    async for page in _pages(namenode, ListDirectory(path, "", LISTING_LIMIT)):
+    """Yield the entries of a directory in byte order, those behind a name."""
+    async for page in _pages(namenode, ListDirectory(path, after_name, LISTING_LIMIT)):
         yield page
 
 

@@ -45,6 +45,16 @@ class GetInfo(Request, frozen=True, tag=1):
     path: str
 
 
+class GetInfos(Request, frozen=True, tag=36):
+    """→ Infos of at most INFOS_LIMIT paths, in their order: None where GetInfo would say that there
+    is nothing.
+
+    Of as many as fit into a page, at least one: whoever gets fewer asks again for the others.
+    """
+
+    paths: tuple[str, ...]
+
+
 class ListDirectory(Request, frozen=True, tag=2):
     """→ Listing: entries after the name `after`, in byte order, at most `limit` (≤ 1000)."""
 
@@ -235,6 +245,7 @@ class SetAttributes(Request, frozen=True, tag=29):
 
 ReadRequest = (
     GetInfo
+    | GetInfos
     | ListDirectory
     | WalkTree
     | OpenFile
@@ -303,6 +314,12 @@ def make_listing(entries: Sequence[FileInfo], after: str | None = None) -> Listi
     return Listing(msgspec.msgpack.encode(entries), after is not None, after or "")
 
 
+class Infos(msgspec.Struct, frozen=True, array_like=True, tag=117):
+    """What is at each of some paths."""
+
+    entries: tuple[FileInfo | None, ...]
+
+
 class OpenedFile(msgspec.Struct, frozen=True, array_like=True, tag=103):
     """A file as it was at one moment; `more` says that blocks follow after those given.
 
@@ -357,6 +374,7 @@ class LeasesRenewed(msgspec.Struct, frozen=True, array_like=True, tag=107):
 ClientReply = (
     Done
     | FileInfo
+    | Infos
     | Listing
     | OpenedFile
     | LocatedBlocks

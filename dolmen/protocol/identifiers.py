@@ -23,6 +23,9 @@ FILE_BLOCKS_LIMIT = 10_000
 LISTING_LIMIT = 1000
 """The limits of HDFS, so that a tree that fits there fits here."""
 
+INFOS_LIMIT = 100
+"""Paths asked about at once: as many of the longest fit into a message."""
+
 _HOST_NAME = re.compile(r"[\w.-]+")
 _IPV6_HOST = re.compile(r"\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(%[\w.-]+)?\]")
 

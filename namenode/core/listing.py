@@ -10,13 +10,15 @@ from dolmen.protocol.client_messages import (
     EntryKind,
     FileInfo,
     GetInfo,
+    GetInfos,
+    Infos,
     ListDirectory,
     Listing,
     WalkTree,
     make_listing,
 )
-from dolmen.protocol.errors import InvalidRequest, NotADirectory
-from dolmen.protocol.identifiers import LISTING_LIMIT, check_name, format_path
+from dolmen.protocol.errors import InvalidRequest, NoSuchPath, NotADirectory
+from dolmen.protocol.identifiers import INFOS_LIMIT, LISTING_LIMIT, check_name, format_path
 from namenode.core.case import OWNER_LIMIT_BYTES
 from namenode.core.lookup import (
     Names,
@@ -55,8 +57,13 @@ class _Page:
         if len(self.entries) == self._limit or self._bytes > PAGE_LIMIT_BYTES:
             return False
         self.entries.append(info_at(path, inode))
-        self._bytes += _INFO_BYTES + len(path) * (1 if path.isascii() else _CHARACTER_BYTES)
+        self._bytes += _most_bytes(path)
         return True
+
+
+def _most_bytes(path: str) -> int:
+    """Return what a FileInfo of this path takes at most."""
+    return _INFO_BYTES + len(path) * (1 if path.isascii() else _CHARACTER_BYTES)
 
 
 def _above(names: Names) -> str:
@@ -67,6 +74,23 @@ def _above(names: Names) -> str:
 def get_info(view: View, request: GetInfo) -> FileInfo:
     """Answer GetInfo."""
     return info_of(*existing_at(view, request.path))
+
+
+def get_infos(view: View, request: GetInfos) -> Infos:
+    """Answer GetInfos."""
+    if not 0 < len(request.paths) <= INFOS_LIMIT:
+        raise InvalidRequest(f"{len(request.paths)} paths: from 1 to {INFOS_LIMIT} may be asked")
+    entries: list[FileInfo | None] = []
+    page_bytes = 0
+    for path in request.paths:
+        page_bytes += _most_bytes(path)
+        if entries and page_bytes > PAGE_LIMIT_BYTES:
+            break
+        try:
+            entries.append(info_of(*existing_at(view, path)))
+        except (NoSuchPath, NotADirectory):
+            entries.append(None)
+    return Infos(tuple(entries))
 
 
 def list_directory(view: View, request: ListDirectory) -> Listing:

@@ -17,6 +17,7 @@ from dolmen.protocol.client_messages import (
     Delete,
     Done,
     GetInfo,
+    GetInfos,
     ListDirectory,
     LocateBlocks,
     LocatedBlocks,
@@ -103,6 +104,7 @@ _MUTATIONS: dict[type[Any], Callable[[Case, Any], Outcome | Waits]] = {
 
 _LOOKS: dict[type[Any], Callable[[View, Any], Reply]] = {
     GetInfo: listing.get_info,
+    GetInfos: listing.get_infos,
     ListDirectory: listing.list_directory,
     WalkTree: listing.walk_tree,
 }

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from dolmen.local_cluster import LocalCluster
+from dolmen.protocol.identifiers import INFOS_LIMIT, LISTING_LIMIT
 from dolmen.runtime.lines import LINES_MAX
 from fsspec_plugin import DolmenFileSystem
 from tests.integration.relay import Relay, relay_to
@@ -128,6 +129,31 @@ def test_a_thread_whose_own_loop_runs_may_call(fs: DolmenFileSystem) -> None:
         assert asyncio.get_running_loop() is here
 
     asyncio.run(cell_of_a_notebook())
+
+
+def test_a_directory_of_several_pages_is_listed_whole(fs: DolmenFileSystem) -> None:
+    names = [f"/d/{number:04d}" for number in range(LISTING_LIMIT + 50)]
+    fs.pipe(dict.fromkeys(names[:LISTING_LIMIT], b""))
+    assert fs.ls("/d", detail=False) == names[:LISTING_LIMIT]
+    fs.pipe(dict.fromkeys(names[LISTING_LIMIT:], b"+"))
+    assert fs.ls("/d", detail=False) == names
+    assert [entry["size"] for entry in fs.ls("/d")] == [0] * LISTING_LIMIT + [1] * 50
+    assert fs.ls("/d/0001") == [fs.info("/d/0001")]
+    with pytest.raises(FileNotFoundError, match="/none"):
+        fs.ls("/none")
+
+
+def test_many_paths_are_asked_about_at_once(fs: DolmenFileSystem) -> None:
+    url = fs.unstrip_protocol("/d")
+    names = [f"/d/{number:03d}" for number in range(2 * INFOS_LIMIT + 1)]
+    fs.pipe({name: b"x" * number for number, name in enumerate(names)})
+    assert fs.sizes(names) == list(range(len(names)))
+    found = fs.infos([*names, "/none", "/d/000/below", url])
+    assert found[url]["name"] == url.removeprefix("dolmen://")
+    assert list(found) == [*names, url]
+    assert found["/d/007"] == fs.info("/d/007")
+    with pytest.raises(FileNotFoundError, match="/none"):
+        fs.sizes(["/d/000", "/none"])
 
 
 def test_refusals_are_those_of_any_file_system(fs: DolmenFileSystem) -> None:

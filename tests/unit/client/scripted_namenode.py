@@ -197,6 +197,12 @@ class ScriptedNamenode:
         file = self.files.get(self.paths[request.path])
         return file.info if file and file.info else self._info(request.path, 0)
 
+    def _GetInfos(self, request: messages.GetInfos) -> messages.Infos:  # noqa: N802
+        page = request.paths[:2]
+        return messages.Infos(
+            tuple(self._info(path, 0) if path in self.paths else None for path in page)
+        )
+
     def _ListDirectory(self, request: messages.ListDirectory) -> messages.Listing:  # noqa: N802
         names = sorted(path for path in self.paths if path.rpartition("/")[2] > request.after)
         return self._listing(names, lambda path: path.rpartition("/")[2])

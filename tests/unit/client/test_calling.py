@@ -8,7 +8,7 @@ import pytest
 
 from dolmen.client.client import Client
 from dolmen.client.connection import CALLS_IN_FLIGHT
-from dolmen.protocol.client_messages import GetInfo, MakeDirectory
+from dolmen.protocol.client_messages import GetInfo, GetInfos, MakeDirectory
 from dolmen.protocol.errors import (
     InvalidRequest,
     NamenodeUnreachable,
@@ -278,5 +278,18 @@ def test_reads_have_no_number_and_mutations_count_from_one() -> None:
         assert [call.number for call in world.namenode.heard] == [1, 0, 2]
         assert len(world.namenode.heard_of(GetInfo)) == 1
         assert {len(call.client_id) for call in world.namenode.heard} == {16}
+
+    on_world(test)
+
+
+def test_paths_beyond_a_page_are_asked_about_again() -> None:
+    async def test(world: World, client: Client) -> None:
+        for path in ("/a", "/b", "/d"):
+            await client.make_directory(path)
+        found = await client.infos(["/a", "/b", "/c", "/d", "/a"])
+        assert [info and info.path for info in found] == ["/a", "/b", None, "/d", "/a"]
+        asked = [len(request.paths) for request in world.namenode.heard_of(GetInfos)]
+        assert asked == [5, 3, 1]
+        assert await client.infos([]) == []
 
     on_world(test)

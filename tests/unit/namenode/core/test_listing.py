@@ -4,13 +4,21 @@ import pytest
 
 from dolmen.protocol.client_messages import (
     Delete,
+    GetInfos,
+    Infos,
     ListDirectory,
     Listing,
     MakeDirectory,
     WalkTree,
 )
-from dolmen.protocol.control_messages import MESSAGE_LIMIT_BYTES, encode_reply
+from dolmen.protocol.control_messages import (
+    MESSAGE_LIMIT_BYTES,
+    ClientCall,
+    encode_call,
+    encode_reply,
+)
 from dolmen.protocol.errors import DolmenError, InvalidRequest, NoSuchPath, NotADirectory
+from dolmen.protocol.identifiers import INFOS_LIMIT, PATH_LIMIT_BYTES
 from tests.unit.namenode.core.driver import Driver
 
 
@@ -112,3 +120,38 @@ def test_a_deep_walk_comes_back_up() -> None:
         walked += page
     assert len(walked) == 1002
     assert walked[-2:] == ["/d/z", "/z"]
+
+
+# ---------------------------------------------------------------- many paths
+
+
+def infos(driver: Driver, *asked: str) -> tuple[str | None, ...]:
+    reply = driver.ask(GetInfos(asked))
+    assert isinstance(reply, Infos)
+    return tuple(entry.path if entry else None for entry in reply.entries)
+
+
+def test_many_paths_are_answered_in_their_order_and_as_one_each(driver: Driver) -> None:
+    asked = ("/b/f", "/none", "/a", "/b/f/below", "/", "/a")
+    assert infos(driver, *asked) == ("/b/f", None, "/a", None, "/", "/a")
+    reply = driver.ask(GetInfos(("/b/f",)))
+    assert isinstance(reply, Infos)
+    assert reply.entries == (driver.info("/b/f"),)
+
+
+@pytest.mark.parametrize("asked", [(), ("/a",) * (INFOS_LIMIT + 1), ("/a", "relative")])
+def test_none_too_many_and_no_paths_are_refused(driver: Driver, asked: tuple[str, ...]) -> None:
+    with pytest.raises(InvalidRequest):
+        driver.ask(GetInfos(asked))
+
+
+def test_an_answer_about_the_longest_paths_fits_into_a_message(driver: Driver) -> None:
+    name = "\U0001f5ff" * 63
+    path = f"/{name}" * (PATH_LIMIT_BYTES // 253)
+    driver.do(MakeDirectory(path, parents=True))
+    request = GetInfos((path,) * INFOS_LIMIT)
+    assert len(encode_call(ClientCall(bytes(16), 0, "user", request))) < MESSAGE_LIMIT_BYTES
+    reply = driver.ask(request)
+    assert isinstance(reply, Infos)
+    assert 10 < len(reply.entries) < INFOS_LIMIT
+    assert len(encode_reply(reply)) < MESSAGE_LIMIT_BYTES
