@@ -1,5 +1,6 @@
 """The mutants: each breaks one rule, and some property must notice."""
 
+from tests.mutants.bulk_mutants import BULK_MUTANTS
 from tests.mutants.draft_mutants import DRAFT_MUTANTS
 from tests.mutants.hash_mutants import HASH_MUTANTS
 from tests.mutants.hedging_mutants import HEDGING_MUTANTS
@@ -381,5 +382,6 @@ MUTANTS = (
     *HASH_MUTANTS,
     *HEDGING_MUTANTS,
     *LOCAL_MUTANTS,
+    *BULK_MUTANTS,
     *WHOLE_MUTANTS,
 )
