@@ -5,6 +5,7 @@ from tests.mutants.draft_mutants import DRAFT_MUTANTS
 from tests.mutants.hash_mutants import HASH_MUTANTS
 from tests.mutants.hedging_mutants import HEDGING_MUTANTS
 from tests.mutants.inline_mutants import INLINE_MUTANTS
+from tests.mutants.line_mutants import LINE_MUTANTS
 from tests.mutants.local_mutants import LOCAL_MUTANTS
 from tests.mutants.mutant import Change, Mutant
 from tests.mutants.whole_mutants import WHOLE_MUTANTS
@@ -381,6 +382,7 @@ MUTANTS = (
     *INLINE_MUTANTS,
     *HASH_MUTANTS,
     *HEDGING_MUTANTS,
+    *LINE_MUTANTS,
     *LOCAL_MUTANTS,
     *BULK_MUTANTS,
     *WHOLE_MUTANTS,
