@@ -121,6 +121,8 @@ def find_file_block(view: View, inode_id: int, index: int) -> int | None:
 
 def file_block_keys(view: View, inode: Inode, first_index: int = 0) -> Iterator[bytes]:
     """Yield the ids of a file's blocks from `first_index` on, as the keys that they are."""
+    if not inode.block_count:
+        return
     start = tables.file_block_key(inode.inode_id, first_index)
     for key, value in view.scan(tables.FILE_BLOCKS, start):
         if key[:8] != start[:8]:

@@ -214,7 +214,7 @@ class Codec(Generic[R]):
 
     def encode(self, record: R) -> bytes:
         """Return the value to store."""
-        payload = bytes((RECORD_FORMAT,)) + _ENCODER.encode(record)
+        payload = _HEAD + _ENCODER.encode(record)
         return payload + xxhash.xxh32_digest(payload)
 
     def decode(self, value: bytes) -> R:
@@ -237,6 +237,7 @@ class Codec(Generic[R]):
 
 
 _ENCODER = msgspec.msgpack.Encoder()
+_HEAD = bytes((RECORD_FORMAT,))
 
 ENTRY = Codec(Entry)
 INODE = Codec(Inode)
