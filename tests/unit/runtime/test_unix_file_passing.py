@@ -51,11 +51,16 @@ def test_a_forked_child_keeps_no_name_and_no_connection() -> None:
         await passing.connect(name, near)
         await front.next()
         reads, writes = os.pipe()
+        forked_reads, forked_writes = os.pipe()
         child = os.fork()
         if not child:
             os.close(writes)
+            os.write(forked_writes, b".")  # what a fork does in the child is done
             os.read(reads, 1)  # until the parent closes its end
             os._exit(0)
+        os.read(forked_reads, 1)
+        os.close(forked_reads)
+        os.close(forked_writes)
         listener.close()
         await near.gone()
         assert await is_refused(passing, name)
