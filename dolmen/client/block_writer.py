@@ -166,7 +166,9 @@ class BlockWriter:
         await self._bring_to_end()
 
     async def _write(self) -> None:
-        self._pipeline = await self._allocate()
+        begun = self._file.take_first_block()
+        finding = pipeline_of(self._links, begun) if begun else self._allocate()
+        self._pipeline = await finding
         await self._bring_to_end()
 
     async def _bring_to_end(self) -> None:

@@ -1,11 +1,17 @@
 """A file that is not there yet: kept here while it is short, written as blocks when it is not.
 
 A file that ends within the namenode's `inline_limit` goes there by one call, with all its bytes
-(decision 0011). Its inode, its lease and its blocks begin with the byte that is one too many.
+(decision 0011). Its inode, its lease and its first block begin, in one call, with the byte that is
+one too many.
 """
+
+import asyncio
+
+import msgspec
 
 from dolmen.client.cutting import Cutting
 from dolmen.client.links import Links
+from dolmen.client.pipeline_rebuild import merged
 from dolmen.client.written_file import WrittenFile
 from dolmen.protocol.checksums import Buffer, ContentHasher, content_hash
 from dolmen.protocol.client_messages import (
@@ -15,6 +21,7 @@ from dolmen.protocol.client_messages import (
     CreateFile,
     Done,
     FileInfo,
+    FirstBlock,
     PublishFile,
     StoreFile,
 )
@@ -57,10 +64,12 @@ class NewFile:
     async def begin(self, coming_bytes: int | None) -> None:
         """Raise what would refuse the file if it were published now.
 
-        If all of it is about to come, and short, that it is published will say so.
+        If bytes are about to come, the first of them, or that it is published, will say so.
         """
-        if not self._limit_bytes or (coming_bytes or 0) > self._limit_bytes:
-            await self._begin_blocks()
+        if coming_bytes:
+            return
+        if not self._limit_bytes:
+            await self._begin_blocks(None)
         elif coming_bytes is None:
             await self._links.namenode.call(CheckCreation(self._create), Done)
 
@@ -77,7 +86,7 @@ class NewFile:
                 self._kept += view
                 self._hasher.update(view)
                 return
-            await self._begin_blocks()
+            await self._begin_blocks(self._first_block())
         assert self._cutting is not None
         await self._cutting.put(data)
 
@@ -116,10 +125,16 @@ class NewFile:
         request = StoreFile(self._create, bytes(self._kept), self.content_hash, modified_ms)
         return await self._links.namenode.call(request, FileInfo)
 
-    async def _begin_blocks(self) -> None:
-        created = await self._links.namenode.call(self._create, CreatedFile)
+    def _first_block(self) -> FirstBlock:
+        datanodes, now_s = self._links.datanodes, asyncio.get_running_loop().time()
+        failed, slow = datanodes.write_failures.current(now_s), datanodes.slow.current(now_s)
+        return FirstBlock(merged(failed, slow), self._links.host)
+
+    async def _begin_blocks(self, first_block: FirstBlock | None) -> None:
+        create = msgspec.structs.replace(self._create, first_block=first_block)
+        created = await self._links.namenode.call(create, CreatedFile)
         self._inode_id = created.inode_id
-        file = WrittenFile(created.inode_id, self._create.path, created.replication)
+        file = WrittenFile(created.inode_id, create.path, created.replication, created.first_block)
         kept, self._kept, self._hasher = self._kept, bytearray(), ContentHasher()
         self._cutting = Cutting(self._links, file, created.block_size_bytes, self._hasher.update)
         if kept:

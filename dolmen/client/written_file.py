@@ -7,6 +7,8 @@ later. Whoever writes is told once for each that is missing: by the log, and by 
 import logging
 from dataclasses import dataclass, field
 
+from dolmen.protocol.client_messages import AllocatedBlock
+
 logger = logging.getLogger(__name__)
 
 
@@ -17,11 +19,18 @@ class WrittenFile:
     inode_id: int
     path: str
     replication: int
+    first_block: AllocatedBlock | None = None
+    """Came with the inode; whoever writes the block takes it."""
     fewest_replicas: int = field(init=False)
     """Of any block so far, when it was written: as many as wanted, if nothing happened."""
 
     def __post_init__(self) -> None:
         self.fewest_replicas = self.replication
+
+    def take_first_block(self) -> AllocatedBlock | None:
+        """Return the block that came with the inode, once."""
+        block, self.first_block = self.first_block, None
+        return block
 
     def goes_on_with(self, replicas: int, what_failed: str) -> None:
         """A block is written to so many datanodes, after these failures if there were any."""

@@ -129,6 +129,13 @@ class MakeDirectory(Request, frozen=True, tag=20):
     exist_ok: bool = False
 
 
+class FirstBlock(msgspec.Struct, frozen=True, array_like=True):
+    """Bytes are at hand: the first block of a new file is wanted with it, as by AllocateBlock."""
+
+    excluded: tuple[str, ...] = ()
+    host: str = ""
+
+
 class CreateFile(Request, frozen=True, tag=21):
     """→ CreatedFile: a new inode in no directory, on which the caller holds the lease.
 
@@ -141,6 +148,7 @@ class CreateFile(Request, frozen=True, tag=21):
     block_size_bytes: int = 0
     mode: int = 0o644
     exclusive: bool = False
+    first_block: FirstBlock | None = None
 
 
 class AllocateBlock(Request, frozen=True, tag=22):
@@ -342,14 +350,6 @@ class LocatedBlocks(msgspec.Struct, frozen=True, array_like=True, tag=104):
     moved: bool = False
 
 
-class CreatedFile(msgspec.Struct, frozen=True, array_like=True, tag=105):
-    """The new inode, with the values that were chosen."""
-
-    inode_id: int
-    replication: int
-    block_size_bytes: int
-
-
 class AllocatedBlock(msgspec.Struct, frozen=True, array_like=True, tag=106):
     """A block to write: pipeline in order, and the WRITE token that covers it.
 
@@ -363,6 +363,16 @@ class AllocatedBlock(msgspec.Struct, frozen=True, array_like=True, tag=106):
     token: bytes
     fresh: tuple[str, ...] = ()
     copy_token: bytes = b""
+
+
+class CreatedFile(msgspec.Struct, frozen=True, array_like=True, tag=105):
+    """The new inode, with the values that were chosen; and the first block, if that was wanted and
+    there are datanodes for all its replicas: else it is to be asked for."""
+
+    inode_id: int
+    replication: int
+    block_size_bytes: int
+    first_block: AllocatedBlock | None = None
 
 
 class LeasesRenewed(msgspec.Struct, frozen=True, array_like=True, tag=107):

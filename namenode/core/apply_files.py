@@ -1,6 +1,5 @@
 """Applies the edits of a file's life: created, written block by block, published or dropped."""
 
-from dolmen.protocol.client_messages import EntryKind
 from dolmen.protocol.identifiers import block_number
 from namenode.core import tables
 from namenode.core.apply_tree import place
@@ -23,27 +22,11 @@ from namenode.core.lookup import (
     load_block,
     load_inode,
 )
-from namenode.core.records import LEASE, Block, BlockState, Inode, Lease
+from namenode.core.records import LEASE, Block, BlockState, Lease
 
 
 def _create(change: Change, edit: FileCreated) -> None:
-    change.new_inode(
-        Inode(
-            inode_id=edit.inode_id,
-            parent_id=0,
-            name="",
-            kind=EntryKind.FILE,
-            mode=edit.mode,
-            owner=edit.owner,
-            group=edit.group,
-            created_ms=edit.time_ms,
-            modified_ms=edit.time_ms,
-            created_txid=change.txid,
-            changed_txid=change.txid,
-            replication=edit.replication,
-            block_size_bytes=edit.block_size_bytes,
-        )
-    )
+    change.new_inode(edit.inode(change.txid))
     lease = Lease(edit.inode_id, edit.client_id, edit.path)
     change.writer.put(tables.LEASES, tables.number_key(edit.inode_id), LEASE.encode(lease))
 

@@ -13,6 +13,7 @@ from dolmen.protocol.client_messages import (
     AllocatedBlock,
     CommittedBlock,
     Done,
+    FirstBlock,
     RebuildPipeline,
     UpdatePipeline,
 )
@@ -64,19 +65,36 @@ def allocate_block(case: Case, request: AllocateBlock) -> Outcome | Waits:
     wish = Wish(0, 0, request.host, (), request.excluded)
     targets = _choose(case, inode, wish)
     _check_targets(case, inode, wish, len(targets))
+    edit, reply = _allocated(case, inode, request.index, targets)
+    effects: tuple[Effect, ...] = (LeaseTouched(inode.inode_id),)
+    if replaced:
+        effects += (BlocksDropped((replaced.block_id,)),)
+    return Outcome(reply, edits=(*commits, edit), effects=effects)
+
+
+def first_block(
+    case: Case, inode: Inode, request: FirstBlock
+) -> tuple[BlockAllocated, AllocatedBlock] | None:
+    """Return the first block of a file that is being created; None unless all its replicas have a
+    place: then whoever writes it asks again and waits, or hears what is wrong."""
+    targets = _choose(case, inode, Wish(0, 0, request.host, (), request.excluded))
+    if len(targets) < min(inode.replication, PIPELINE_LIMIT):
+        return None
+    return _allocated(case, inode, 0, targets)
+
+
+def _allocated(
+    case: Case, inode: Inode, index: int, targets: tuple[Target, ...]
+) -> tuple[BlockAllocated, AllocatedBlock]:
+    """Return the edit that allocates a block, and the answer to its writer."""
     meta = case.meta
     if meta.next_block_number >= BLOCK_NUMBER_LIMIT:
         raise NoSpace("the namespace has given out all block numbers that there are")
     block_id = make_block_id(meta.namespace_id, meta.next_block_number)
-    stamp = meta.next_stamp
     expected = tuple(target.datanode_id for target in targets)
-    edit = BlockAllocated(inode.inode_id, request.index, block_id, stamp, expected)
+    edit = BlockAllocated(inode.inode_id, index, block_id, meta.next_stamp, expected)
     token = _sign(case, inode, edit, Access.WRITE, targets)
-    effects: tuple[Effect, ...] = (LeaseTouched(inode.inode_id),)
-    if replaced:
-        effects += (BlocksDropped((replaced.block_id,)),)
-    reply = AllocatedBlock(block_id, stamp, targets, token)
-    return Outcome(reply, edits=(*commits, edit), effects=effects)
+    return edit, AllocatedBlock(block_id, edit.stamp, targets, token)
 
 
 def _replaced_block(case: Case, inode: Inode, request: AllocateBlock) -> Block | None:

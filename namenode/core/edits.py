@@ -7,7 +7,8 @@ An edit carries every id and time that the decision drew, so that replay is exac
 
 import msgspec
 
-from namenode.core.records import AdminState
+from dolmen.protocol.client_messages import EntryKind
+from namenode.core.records import AdminState, Inode
 
 
 class Edit(msgspec.Struct, frozen=True, array_like=True):
@@ -51,6 +52,24 @@ class FileCreated(Edit, frozen=True, tag=4):
     replication: int
     block_size_bytes: int
     time_ms: int
+
+    def inode(self, txid: int) -> Inode:
+        """Return the inode as it is made."""
+        return Inode(
+            inode_id=self.inode_id,
+            parent_id=0,
+            name="",
+            kind=EntryKind.FILE,
+            mode=self.mode,
+            owner=self.owner,
+            group=self.group,
+            created_ms=self.time_ms,
+            modified_ms=self.time_ms,
+            created_txid=txid,
+            changed_txid=txid,
+            replication=self.replication,
+            block_size_bytes=self.block_size_bytes,
+        )
 
 
 class BlockAllocated(Edit, frozen=True, tag=5):

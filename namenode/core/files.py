@@ -32,7 +32,7 @@ from dolmen.protocol.errors import (
 )
 from dolmen.protocol.identifiers import format_path, parse_path
 from namenode.core import tables
-from namenode.core.blocks import commit_last, unfinished, wait_for
+from namenode.core.blocks import commit_last, first_block, unfinished, wait_for
 from namenode.core.case import Case, check_mode, check_time
 from namenode.core.edits import (
     DirectoryMade,
@@ -118,8 +118,12 @@ def create_file(case: Case, request: CreateFile) -> Outcome:
         block_size_bytes=shape.block_size_bytes,
         time_ms=case.now_ms,
     )
-    reply = CreatedFile(edit.inode_id, shape.replication, shape.block_size_bytes)
-    return Outcome(reply, edits=(edit,), effects=(LeaseTouched(edit.inode_id),))
+    begun = None
+    if request.first_block is not None:
+        begun = first_block(case, edit.inode(case.next_txid), request.first_block)
+    edits, block = ((edit,), None) if begun is None else ((edit, begun[0]), begun[1])
+    reply = CreatedFile(edit.inode_id, shape.replication, shape.block_size_bytes, block)
+    return Outcome(reply, edits=edits, effects=(LeaseTouched(edit.inode_id),))
 
 
 def store_file(case: Case, request: StoreFile) -> Outcome:

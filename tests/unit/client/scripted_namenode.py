@@ -114,6 +114,7 @@ class ScriptedNamenode:
         self.fault: Fault = no_fault
         self.after: Fault = no_fault
         """Asked when the call is done and its reply not yet on its way."""
+        self.gives_first_blocks = False
         self.token_life_ms = 600_000
         self.ended: tuple[int, ...] = ()
         self.cluster_id = "c" * 32
@@ -227,7 +228,10 @@ class ScriptedNamenode:
         inode_id = self.new_id()
         size = request.block_size_bytes or BLOCK_BYTES
         self.files[inode_id] = StoredFile(inode_id, size)
-        return messages.CreatedFile(inode_id, request.replication or 3, size)
+        block = None
+        if request.first_block is not None and self.gives_first_blocks:
+            block = self._AllocateBlock(messages.AllocateBlock(inode_id, 0))
+        return messages.CreatedFile(inode_id, request.replication or 3, size, block)
 
     def _AllocateBlock(self, request: messages.AllocateBlock) -> messages.AllocatedBlock:  # noqa: N802
         file = self.files.get(request.inode_id)

@@ -13,6 +13,8 @@ from dolmen.protocol import block_messages as blocks
 from dolmen.protocol.checksums import CHUNK_BYTES
 from dolmen.protocol.client_messages import (
     AllocateBlock,
+    CreateFile,
+    FirstBlock,
     PublishFile,
     RebuildPipeline,
 )
@@ -152,6 +154,30 @@ def test_a_block_whose_datanodes_all_fail_at_once_is_allocated_anew() -> None:
         world.datanodes["d1"].fault = world.datanodes["d0"].fault
         await client.write_file("/a", DATA)
         assert world.content("/a") == DATA
+
+    on_world(test)
+
+
+@pytest.mark.parametrize("given", [False, True])
+@pytest.mark.parametrize("length", [BLOCK_BYTES, BLOCK_BYTES + 1])
+def test_a_first_block_that_comes_with_the_inode_is_used_once(length: int, given: bool) -> None:
+    async def test(world: World, client: Client) -> None:
+        world.namenode.gives_first_blocks = given
+        await client.write_file("/a", DATA[:length])
+        indexes = [call.index for call in world.namenode.heard_of(AllocateBlock)]
+        assert indexes == [0, 1][given : 1 if length == BLOCK_BYTES else 2]
+        victim = world.datanodes["d1"]
+
+        async def die() -> None:
+            victim.kill()
+
+        fail_once(victim, blocks.WriteSegment, 0, die)
+        for path in ("/b", "/c"):
+            await client.write_file(path, DATA[:length])
+            assert world.content(path) == DATA[:length]
+        wishes = [call.first_block for call in world.namenode.heard_of(CreateFile)]
+        assert wishes == [FirstBlock((), "client"), FirstBlock((), "client"), wishes[2]]
+        assert wishes[2] == FirstBlock(("d1",), "client")
 
     on_world(test)
 
