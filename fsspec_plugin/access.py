@@ -17,7 +17,7 @@ from fsspec.config import apply_config
 from fsspec.spec import _Cached
 from fsspec.utils import stringify_path
 
-from dolmen.client import Client, run_here
+from dolmen.client import Client, loop_of_this_thread, run_here
 from dolmen.client.opening import client_options, open_client
 from dolmen.client.url import SCHEME
 from dolmen.protocol.identifiers import parse_address
@@ -120,7 +120,7 @@ class ClusterAccess(fsspec.asyn.AsyncFileSystem, metaclass=OneInstanceForEachClu
     def _reached(self) -> Client | None:
         """The client that synchronous callers share, if their thread can call by it."""
         loop = self.loop
-        if loop is None or runs_here(loop):
+        if loop is None or runs_here(loop) or loop_of_this_thread() is not None:
             return None
         return self._clients.reached(loop)
 

@@ -14,7 +14,6 @@ import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-import fsspec.asyn
 from fsspec.caching import BaseCache, caches
 
 from dolmen.client import Reader
@@ -22,6 +21,7 @@ from dolmen.protocol.checksums import CHUNK_BYTES
 from fsspec_plugin.entries import Entry, describe
 from fsspec_plugin.os_errors import translating
 from fsspec_plugin.readahead import MIB, Readahead
+from fsspec_plugin.synchronous import cross, runs_here
 
 if TYPE_CHECKING:
     from fsspec_plugin.filesystem import DolmenFileSystem
@@ -97,7 +97,7 @@ class DolmenFile(io.BufferedIOBase):
         loop = self.fs.loop
         if loop is None or loop.is_closed():
             raise RuntimeError("this filesystem is asynchronous: use `await fs.open_async(...)`")
-        if fsspec.asyn._on_loop_thread(loop):
+        if runs_here(loop):
             raise NotImplementedError("a file is read from within the loop that must fetch it")
         return asyncio.run_coroutine_threadsafe(self._read_at(start, end), loop)
 
@@ -196,7 +196,7 @@ class DolmenFile(io.BufferedIOBase):
         done = self._reader.read_into_at_hand(start, view)
         rest, start = view[done:], start + done
         if len(rest) >= MIB:
-            fsspec.asyn.sync(self.fs.loop, self._read_into, start, rest)
+            cross(self.fs.loop, lambda: self._read_into(start, rest))
         elif rest:
             rest[:] = self._readahead.read(start, start + len(rest))
 

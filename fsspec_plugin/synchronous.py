@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 
 from fsspec.asyn import sync
 
+from dolmen.client import loop_of_this_thread
+
 T = TypeVar("T")
 
 
@@ -55,8 +57,12 @@ def cross(loop: asyncio.AbstractEventLoop | None, begin: Callable[[], Coroutine[
 
 
 def runs_here(loop: asyncio.AbstractEventLoop) -> bool:
-    """Whether we are in that loop's own thread."""
-    return asyncio._get_running_loop() is loop
+    """Whether we are in that loop's own thread.
+
+    Who interrupts a coroutine that runs in another one (a finalizer, the handler of a signal) may
+    have something done by that loop, and wait for it.
+    """
+    return asyncio._get_running_loop() is loop and loop_of_this_thread() is None
 
 
 class _Crossing:
@@ -71,10 +77,23 @@ class _Crossing:
         """Return what the coroutine returns, or raise what it raises."""
         self._done.acquire()
         loop.call_soon_threadsafe(self._start, loop)
-        self._done.acquire()
+        try:
+            self._done.acquire()
+        except BaseException:  # an interrupt: what is under way fills a buffer of the caller's
+            loop.call_soon_threadsafe(self._stop)
+            raise
         assert self._task is not None
         return self._task.result()
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         self._task = asyncio.ensure_future(self._begin(), loop=loop)
-        self._task.add_done_callback(lambda _: self._done.release())
+        self._task.add_done_callback(self._finish)
+
+    def _finish(self, task: "asyncio.Future[Any]") -> None:
+        if not task.cancelled():
+            task.exception()  # told to who waits, if no interrupt took him away
+        self._done.release()
+
+    def _stop(self) -> None:
+        assert self._task is not None
+        self._task.cancel()

@@ -18,8 +18,6 @@ from collections.abc import Coroutine
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
-import fsspec.asyn
-
 from dolmen.client import AppendWriter, Writer
 from dolmen.protocol.checksums import Buffer
 from fsspec_plugin.clients import FileWriter, keep_for_ever
@@ -105,7 +103,7 @@ class DolmenWriteFile(io.BufferedIOBase):
 
     def _send(self, data: Buffer) -> None:
         try:
-            fsspec.asyn.sync(self._loop, self._write, data)
+            cross(self._loop, lambda: self._write(data))
         except BaseException as error:
             self._failure = error
             raise
@@ -132,7 +130,7 @@ class DolmenWriteFile(io.BufferedIOBase):
             self._check()
             self._send_gathered()
             try:
-                fsspec.asyn.sync(self._loop, self._flush)
+                cross(self._loop, self._flush)
             except BaseException as error:
                 self._failure = error
                 raise
@@ -214,7 +212,7 @@ class DolmenWriteFile(io.BufferedIOBase):
         writer, self._writer = self._writer, None
         self._gathered = bytearray()
         if writer is not None:
-            fsspec.asyn.sync(self._loop, writer.abandon)
+            cross(self._loop, writer.abandon)
 
     def __exit__(
         self,

@@ -5,6 +5,14 @@ from dolmen.client.client import Client
 from dolmen.client.options import ClientOptions
 from dolmen.client.reader import Reader
 from dolmen.client.writer import Writer
-from dolmen.runtime.lines import run_here
+from dolmen.runtime.lines import loop_of_this_thread, run_here
 
-__all__ = ["AppendWriter", "Client", "ClientOptions", "Reader", "Writer", "run_here"]
+__all__ = [
+    "AppendWriter",
+    "Client",
+    "ClientOptions",
+    "Reader",
+    "Writer",
+    "loop_of_this_thread",
+    "run_here",
+]

@@ -52,9 +52,9 @@ def run_here(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T])
     It belongs to `loop`, which runs in another thread, and is told so if it asks.
     """
     outer = asyncio._get_running_loop()  # a notebook's
-    asyncio._set_running_loop(loop)
-    _this_thread.loop = loop
-    try:
+    try:  # an interrupt may come at any step
+        asyncio._set_running_loop(loop)
+        _this_thread.loop = loop
         coroutine.send(None)
     except StopIteration as done:
         answer: T = done.value

@@ -1,15 +1,19 @@
 """What a synchronous program asks the namenode itself, over connections of its threads."""
 
 import asyncio
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import FrameType
 
 import pytest
 
 from dolmen.local_cluster import LocalCluster
 from dolmen.protocol.identifiers import INFOS_LIMIT, LISTING_LIMIT
-from dolmen.runtime.lines import LINES_MAX
+from dolmen.runtime.lines import LINES_MAX, loop_of_this_thread, run_here
 from fsspec_plugin import DolmenFileSystem
+from fsspec_plugin.synchronous import cross
 from tests.integration.relay import Relay, relay_to
 
 THREADS = 3 * LINES_MAX
@@ -154,6 +158,51 @@ def test_many_paths_are_asked_about_at_once(fs: DolmenFileSystem) -> None:
     assert found["/d/007"] == fs.info("/d/007")
     with pytest.raises(FileNotFoundError, match="/none"):
         fs.sizes(["/d/000", "/none"])
+
+
+def test_who_interrupts_a_call_may_call(fs: DolmenFileSystem) -> None:
+    long = bytes(range(256)) * 10_000
+    loop = fs.loop
+    assert loop is not None
+
+    async def call_in_which_garbage_is_collected() -> None:
+        make_file(fs, "/short", b"content")
+        make_file(fs, "/long", long)
+        assert fs.info("/short")["size"] == len(b"content")
+        assert fs.cat_file("/short") == b"content"
+        with fs.open("/long") as file:
+            assert file.read() == long
+        fs.rm_file("/short")
+        assert loop_of_this_thread() is loop
+
+    run_here(loop, call_in_which_garbage_is_collected())
+
+
+def test_what_is_interrupted_ends(fs: DolmenFileSystem) -> None:
+    loop, interrupted, ended = fs.loop, threading.Event(), threading.Event()
+    assert loop is not None
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if not interrupted.is_set():
+            interrupted.set()
+            raise KeyboardInterrupt
+
+    async def work() -> None:
+        try:
+            while not interrupted.is_set():
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+                await asyncio.sleep(0.01)
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            cross(loop, work)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert ended.wait(10)
 
 
 def test_refusals_are_those_of_any_file_system(fs: DolmenFileSystem) -> None:

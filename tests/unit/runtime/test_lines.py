@@ -1,8 +1,11 @@
 """Lines: connections of threads that wait, and coroutines that run in such a thread."""
 
 import asyncio
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -214,4 +217,28 @@ def test_what_waits_for_more_than_a_call_is_refused() -> None:
         run_here(there, work())
     assert ended == [True]
     assert loop_of_this_thread() is None
+    there.close()
+
+
+def test_an_interrupt_at_any_step_leaves_the_thread_as_it_was() -> None:
+    there = asyncio.new_event_loop()
+
+    async def work() -> None:
+        raise AssertionError("it was interrupted before")
+
+    def interrupt_there(frame: FrameType, event: str, arg: object) -> Any:
+        if event == "line" and asyncio._get_running_loop() is there:
+            raise KeyboardInterrupt
+        return interrupt_there
+
+    coroutine, before = work(), sys.gettrace()
+    sys.settrace(interrupt_there)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_here(there, coroutine)
+    finally:
+        sys.settrace(before)
+    assert asyncio._get_running_loop() is None
+    assert loop_of_this_thread() is None
+    coroutine.close()
     there.close()
