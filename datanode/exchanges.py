@@ -42,8 +42,8 @@ from dolmen.protocol.tokens import Access
 from dolmen.runtime.metrics import Timings
 from dolmen.runtime.transport import Body, Incoming, IncomingBody, Outgoing, Session
 
-SEGMENTS_AT_ONCE = 128
-"""For each position of a pipeline; each holds 1 MiB."""
+SEGMENTS_AT_ONCE = 64
+"""For each position of a pipeline; each holds 2 MiB."""
 
 STEPS_AT_ONCE = 64
 """Finalizing, restamping, copying for a pipeline: each holds two files open."""

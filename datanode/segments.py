@@ -1,7 +1,7 @@
 """Receiving a segment: verify, store, and pass on to the next datanode while it still arrives.
 
 Two buffers take turns, so that one piece arrives while the one before is written and sent on;
-reading pauses when the next hop is slow, and 1 MiB is all that one stream holds (rule 20). What is
+reading pauses when the next hop is slow, and 2 MiB is all that one stream holds (rule 20). What is
 stored here stays good even if the next hop failed: segments are idempotent, and the answer names
 who failed.
 
@@ -52,8 +52,8 @@ HOP_DEADLINE_CONNECTS = 4
 
 REASON_LIMIT = 300
 
-KEPT_BUFFERS_MAX = 32
-"""16 MiB: what four writers have on their way, each with four segments."""
+KEPT_BUFFERS_MAX = 16
+"""16 MiB: what two writers have on their way, each with four segments."""
 
 LOG = logging.getLogger("datanode")
 
