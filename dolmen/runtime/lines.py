@@ -53,8 +53,8 @@ def run_here(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T])
     """
     outer = asyncio._get_running_loop()  # a notebook's
     try:  # an interrupt may come at any step
-        asyncio._set_running_loop(loop)
         _this_thread.loop = loop
+        asyncio._set_running_loop(loop)
         coroutine.send(None)
     except StopIteration as done:
         answer: T = done.value
