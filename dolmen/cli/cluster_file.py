@@ -89,10 +89,13 @@ def read_cluster(directory: Path) -> Cluster | None:
 def write_cluster(directory: Path, cluster: Cluster) -> None:
     """Replace the file; it is on disk when this returns."""
     new = directory / NEW_FILE_NAME
-    with new.open("w", encoding="utf-8") as stream:
-        stream.write(_to_toml(cluster))
-        stream.flush()
-        os.fsync(stream.fileno())
+    try:
+        with new.open("w", encoding="utf-8") as stream:
+            stream.write(_to_toml(cluster))
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError as error:  # that of a full disk names none
+        raise OSError(error.errno, error.strerror, str(new)) from error
     new.replace(directory / FILE_NAME)
     _sync_directory(directory)
 

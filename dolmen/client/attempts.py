@@ -35,6 +35,13 @@ class Bearing(NamedTuple):
     final: tuple[type[TryAgain], ...] = ()
 
 
+class Earlier(NamedTuple):
+    """An attempt that was made elsewhere, in vain."""
+
+    begun_s: float
+    error: TryAgain | PeerLost
+
+
 class Attempts:
     """The attempts at one call, and what is known when they end in vain."""
 
@@ -43,10 +50,10 @@ class Attempts:
         connection: "NamenodeConnection",
         request: ClientRequest | None,
         bearing: Bearing,
-        begun_s: float | None = None,
+        earlier: Earlier | None = None,
     ) -> None:
         self._connection = connection
-        self._begun_s = begun_s
+        self._earlier = earlier
         self._what = "connect" if request is None else type(request).__name__
         own_s = bearing.retry_for_s
         self._retry_for_s = connection.retry_for_s if own_s is None else own_s
@@ -56,10 +63,15 @@ class Attempts:
 
     async def until_done(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Return what an attempt returns; raise what the last one means."""
-        begun_s = asyncio.get_running_loop().time() if self._begun_s is None else self._begun_s
+        begun_s = asyncio.get_running_loop().time()
         patience: Patience | None = None  # the first attempt is nearly always the only one
         if not self._connection.was_reached:
             self._connection.expect_first_contact(begun_s + FIRST_CONTACT_S)
+        if self._earlier is not None:
+            begun_s = self._earlier.begun_s
+            patience = Patience(self._connection.random, self._patience_s(), begun_s)
+            if not patience.left_s:
+                raise self._conclude(self._earlier.error) from self._earlier.error
         while True:
             try:
                 return await attempt()

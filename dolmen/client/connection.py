@@ -15,7 +15,7 @@ from random import Random
 from typing import TypeVar
 
 from dolmen import __version__
-from dolmen.client.attempts import Attempts, Bearing
+from dolmen.client.attempts import Attempts, Bearing, Earlier
 from dolmen.client.core.call_numbers import CallNumbers
 from dolmen.client.options import ClientOptions
 from dolmen.protocol.client_messages import (
@@ -193,7 +193,8 @@ class NamenodeConnection:
         except (TryAgain, PeerLost) as error:
             if isinstance(error, bearing.final):
                 raise
-        again = self._ask(call, expected, bearing, begun_s)
+            earlier = Earlier(begun_s, error)
+        again = self._ask(call, expected, bearing, earlier)
         return asyncio.run_coroutine_threadsafe(again, loop).result()
 
     def _sign(self, number: int, request: ClientRequest) -> ClientCall:
@@ -204,13 +205,13 @@ class NamenodeConnection:
         call: ClientCall,
         expected: type[R],
         bearing: Bearing,
-        begun_s: float | None = None,
+        earlier: Earlier | None = None,
     ) -> R:
-        """Have a call answered; if it has `begun_s`, a first attempt was made elsewhere."""
+        """Have a call answered."""
         payload = encode_call(call)
         patience_s = WAITING_PATIENCE_S if type(call.request) in _WAITING else CALL_PATIENCE_S
-        attempts = Attempts(self, call.request, bearing, begun_s)
-        attempts.left_us = begun_s is not None and call.number > 0
+        attempts = Attempts(self, call.request, bearing, earlier)
+        attempts.left_us = earlier is not None and call.number > 0
 
         async def attempt() -> Reply:
             async with self._turns:

@@ -19,7 +19,7 @@ from dolmen.protocol.errors import (
     to_refusal,
 )
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
 MESSAGE_LIMIT_BYTES = 1024 * 1024
 """No control message is larger: listings, reports and located blocks go in pages (rule 26)."""

@@ -34,8 +34,8 @@ class World:
             await datanode.start()
         return self
 
-    def client(self, name: str = "client", **options: Any) -> Client:
-        machine = Machine(
+    def machine(self, name: str) -> Machine:
+        return Machine(
             transport=SimTransport(self.network, name),
             open_disk=_no_disk,
             tables=SimKeyValueStore(),
@@ -45,13 +45,15 @@ class World:
             boot_id="boot",
             host_name=name,
         )
+
+    def client(self, name: str = "client", **options: Any) -> Client:
         chosen: dict[str, Any] = {
             "namenode": "namenode:9870",
             "user": "tester",
             "segment_bytes": 64 * 1024,
             "read_piece_bytes": 128 * 1024,
         }
-        return Client(machine, ClientOptions(**chosen | options))
+        return Client(self.machine(name), ClientOptions(**chosen | options))
 
     def choose(self, excluded: set[str], wanted: int) -> list[str]:
         live = [name for name in self.datanodes if self.is_alive(name) and name not in excluded]

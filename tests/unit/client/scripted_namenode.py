@@ -14,6 +14,7 @@ import msgspec
 from dolmen.protocol import block_messages as blocks
 from dolmen.protocol import client_messages as messages
 from dolmen.protocol.control_messages import (
+    PROTOCOL_VERSION,
     ClientCall,
     Greet,
     Greeting,
@@ -157,9 +158,8 @@ class ScriptedNamenode:
         return [call.request for call in self.heard if isinstance(call.request, kind)]
 
     def _greet(self) -> Greeting:
-        return Greeting(
-            1, "0", self.cluster_id, 1, b"", b"", BLOCK_BYTES, 3, 2, 60_000, self.token_life_ms
-        )
+        told = (self.cluster_id, 1, b"", b"", BLOCK_BYTES, 3, 2, 60_000, self.token_life_ms)
+        return Greeting(PROTOCOL_VERSION, "0", *told)
 
     def _answer_once(self, call: ClientCall) -> Reply:
         key = (call.client_id, call.number)

@@ -6,14 +6,17 @@ from typing import Any
 
 import pytest
 
+from dolmen.client.attempts import Attempts, Bearing, Earlier
 from dolmen.client.client import Client
-from dolmen.client.connection import CALLS_IN_FLIGHT
+from dolmen.client.connection import CALLS_IN_FLIGHT, NamenodeConnection
+from dolmen.client.options import ClientOptions
 from dolmen.protocol.client_messages import GetInfo, GetInfos, MakeDirectory
 from dolmen.protocol.errors import (
     InvalidRequest,
     NamenodeUnreachable,
     NoSuchPath,
     OutcomeUnknown,
+    PeerLost,
     SafeMode,
     WrongCluster,
 )
@@ -293,3 +296,32 @@ def test_paths_beyond_a_page_are_asked_about_again() -> None:
         assert await client.infos([]) == []
 
     on_world(test)
+
+
+@pytest.mark.parametrize("changes", [False, True])
+@pytest.mark.parametrize("began_s", [1.0, 4.0])
+def test_an_attempt_that_a_thread_made_counts_as_the_first(began_s: float, changes: bool) -> None:
+    """It may have taken all the time that there was."""
+
+    async def main() -> None:
+        world = await World(datanodes=0).start()
+        options = ClientOptions(retry_for_ms=4000)
+        connection = NamenodeConnection(world.machine("client"), "namenode:9870", "ann", options)
+        await connection.connect()
+        earlier = Earlier(now_s() - began_s, PeerLost("it was silent"))
+        attempts = Attempts(connection, GetInfo("/"), Bearing(), earlier)
+        attempts.left_us = changes
+        made: list[float] = []
+
+        async def attempt() -> None:
+            made.append(now_s())
+
+        if began_s < 4:
+            await attempts.until_done(attempt)
+        else:
+            with pytest.raises(OutcomeUnknown if changes else NamenodeUnreachable):
+                await attempts.until_done(attempt)
+        assert len(made) == (began_s < 4)
+        await connection.close()
+
+    run(main())

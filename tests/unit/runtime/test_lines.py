@@ -111,7 +111,9 @@ def test_a_refusal_is_an_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reply", "error"), [(lose, PeerLost), (interrupt, KeyboardInterrupt)], ids=str
+    ("reply", "error"),
+    [(lose, PeerLost), (interrupt, KeyboardInterrupt)],
+    ids=["lost", "interrupted"],
 )
 def test_a_line_without_a_reply_is_closed(
     reply: Callable[[bytes], bytes], error: type[BaseException]
