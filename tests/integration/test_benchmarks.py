@@ -24,7 +24,7 @@ LINES = {
     "small-files": 4,
     "stat": 3,
     "namespace": 5,
-    "namenode": 8,
+    "namenode": 10,
     "write": 2,
     "read": 4,
     "repair": 3,

@@ -10,7 +10,7 @@ LINE_MUTANTS = (
         (
             Change(
                 "dolmen/client/connection.py",
-                "        again = self._ask(call, expected, bearing, begun_s)\n",
+                "        again = self._ask(call, expected, bearing, earlier)\n",
                 "        again = self.call(request, expected)\n",
             ),
         ),

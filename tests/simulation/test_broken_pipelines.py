@@ -178,8 +178,14 @@ class Striker:
             chain.hosts.setdefault(head.position, host)
         if head.block_id != chain.block_id or not self.positions:
             return
-        if chain.hosts.get(max(self.positions)) == host and begins(self.phase, head):
+        if chain.hosts.get(max(self.positions)) == host and begins(self._strikes_at, head):
             self._strike()
+
+    @property
+    def _strikes_at(self) -> str:
+        """An order that is to be spoilt has still to come."""
+        is_too_late = self.fault is returns_checksum_error and self.phase == FINALIZING
+        return MID_SEGMENT if is_too_late else self.phase
 
     def _strike(self) -> None:
         for position in sorted(self.positions):
