@@ -1,7 +1,7 @@
 """Each checker finds what it is there to find, in a cluster that is made to break its promise."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from random import Random
 from typing import Any
 
@@ -18,7 +18,7 @@ from dolmen.simulation.checkers.last_replica import QUICK_LIFE_S
 from dolmen.simulation.checkers.suite import Checkers
 from dolmen.simulation.cluster import DIRECTORY, SimCluster
 from dolmen.simulation.finding import CheckFailed
-from dolmen.simulation.growing_client import GrowingClient
+from dolmen.simulation.growing_client import GrowingClient, Growth
 from dolmen.simulation.history import Replicating
 from dolmen.simulation.lives import Lives
 from dolmen.simulation.namespace_model import DONE, Publish
@@ -261,8 +261,20 @@ def test_one_of_two_good_replicas_of_a_datanode_may_be_put_aside_and_none_be_del
     with_file(scenario)
 
 
-def test_a_replica_whose_datanode_just_stopped_is_proof_and_soon_is_none() -> None:
-    """An order was under way when a datanode that was its proof was stopped, for a restart."""
+async def stop(lives: Lives) -> None:
+    await lives.stop()
+
+
+async def lose_volumes(lives: Lives) -> None:
+    for volume in list(lives.machine.storage.plugged):
+        lives.machine.storage.pull_out(volume)
+
+
+@pytest.mark.parametrize("vanish", [stop, lose_volumes], ids=lambda vanish: vanish.__name__)
+def test_a_replica_that_just_vanished_is_proof_and_soon_is_none(
+    vanish: Callable[[Lives], Awaitable[None]],
+) -> None:
+    """An order was under way when its proof went, with a restart or with a volume."""
 
     async def scenario(world: World, client: Client) -> None:
         await asyncio.sleep(QUICK_LIFE_S + 1)
@@ -270,7 +282,7 @@ def test_a_replica_whose_datanode_just_stopped_is_proof_and_soon_is_none() -> No
         remover, (first, second) = world.holder_of_both()
         for lives in world.cluster.datanodes:
             if lives is not remover:
-                await lives.stop()
+                await vanish(lives)
         remover.machine.storage.remove(first)
         assert world.cluster.found == []
         await asyncio.sleep(QUICK_LIFE_S + 1)
@@ -281,24 +293,22 @@ def test_a_replica_whose_datanode_just_stopped_is_proof_and_soon_is_none() -> No
     with_file(scenario)
 
 
-def test_a_replica_on_a_volume_that_just_vanished_is_proof_and_soon_is_none() -> None:
-    """An order was under way when its proof went with a volume."""
-
+def test_a_visible_file_that_is_removed_before_it_is_open_breaks_no_history() -> None:
     async def scenario(world: World, client: Client) -> None:
-        await asyncio.sleep(QUICK_LIFE_S + 1)
-        world.history.replicating.append(Replicating(PATH, 1))
-        remover, (first, second) = world.holder_of_both()
-        for lives in world.cluster.datanodes:
-            for volume in list(lives.machine.storage.plugged) if lives is not remover else ():
-                lives.machine.storage.pull_out(volume)
-        remover.machine.storage.remove(first)
-        assert world.cluster.found == []
-        await asyncio.sleep(QUICK_LIFE_S + 1)
-        remover.machine.storage.remove(second)
-        _, error = world.cluster.found.pop()
-        assert "left on nobody" in str(error)
+        other = world.cluster.inspector()
+        await other.connect()
+        made, removed = world.recorded(client), world.recorded(other)
+        for step in range(40):
+            start = made.start(Growth("/grown", [1]), 3)
+            await asyncio.gather(start, _later(step * 0.0002, removed.delete("/grown")))
+        await other.close()
 
     with_file(scenario)
+
+
+async def _later(pause_s: float, doing: Awaitable[object]) -> None:
+    await asyncio.sleep(pause_s)
+    await doing
 
 
 def test_a_connection_that_stays_is_found() -> None:
